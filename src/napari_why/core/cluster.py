@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import Any, TypeVar
 
 from napari_why.core.errors import WhyError, reason_of
-from napari_why.core.executors import ENVIRONMENT, PATIENCE, Pool
+from napari_why.core.worker_pool import ENVIRONMENT, PATIENCE, Pool
 
 R = TypeVar("R")
 
@@ -29,6 +29,10 @@ def open_cluster(address: str, workers: int) -> Iterator[Pool]:
         Of the scheduler, or ``local``.
     workers : int
         Of a local one.
+
+    Returns
+    -------
+    context manager of Pool
 
     Raises
     ------

@@ -19,6 +19,10 @@ def require(module: str, extra: str, what: str) -> ModuleType:
     what : str
         What it is needed for.
 
+    Returns
+    -------
+    module
+
     Raises
     ------
     WhyError

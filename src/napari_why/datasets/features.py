@@ -117,6 +117,11 @@ def frechet_distance(first: NDArray[np.float64], second: NDArray[np.float64]) ->
     first, second : ndarray, shape (images, features)
         At least two images each, in units that make features comparable.
 
+    Returns
+    -------
+    float
+        In squares of the features' units; 0 or more, but for rounding.
+
     Raises
     ------
     ValueError

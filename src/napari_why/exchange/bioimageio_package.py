@@ -247,7 +247,20 @@ def _name(title: str) -> str:
 
 
 def draw_cover(pixels: NDArray[np.float32], channels: Sequence[str]) -> Image.Image:
-    """Draw an image (C, y, x) as a cover: the sum of its channels, each in its stain's colour."""
+    """Draw an image (C, y, x) as a cover: the sum of its channels, each in its stain's colour.
+
+    Parameters
+    ----------
+    pixels : ndarray, float32, shape (C, H, W)
+        Raw grey levels; each channel between its own contrast limits.
+    channels : sequence of str
+        Their names, which tell the colours.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB, of the size of a cover; the square image in its middle.
+    """
     colours = [HEX_COLOURS[name] for name in default_colormaps(channels)]
     total = np.zeros((*pixels.shape[1:], 3))
     for plane, colour in zip(pixels, colours, strict=True):

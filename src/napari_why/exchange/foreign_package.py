@@ -65,6 +65,17 @@ class Files(Protocol):
     def read(self, name: str, largest: int) -> bytes:
         """Return a file's content.
 
+        Parameters
+        ----------
+        name : str
+            Path within the package, with slashes.
+        largest : int
+            Bytes that it may have.
+
+        Returns
+        -------
+        bytes
+
         Raises
         ------
         ModelFileError
@@ -84,7 +95,22 @@ class FolderFiles:
         return str(self.folder)
 
     def read(self, name: str, largest: int) -> bytes:
-        """Return a file's content; links are not followed."""
+        """Return a file's content; links are not followed.
+
+        Parameters
+        ----------
+        name, largest
+            As of :meth:`Files.read`.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        ModelFileError
+            It is not in the folder, lies outside of it, is a link, or is larger.
+        """
         place = self.folder.joinpath(*inner_path(name, self.where).parts)
         try:
             return read_regular(place, largest)
@@ -104,7 +130,22 @@ class ZippedFiles:
         return str(self.path)
 
     def read(self, name: str, largest: int) -> bytes:
-        """Return a member's content; no more is unpacked than ``largest``."""
+        """Return a member's content; no more is unpacked than ``largest``.
+
+        Parameters
+        ----------
+        name, largest
+            As of :meth:`Files.read`.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        ModelFileError
+            It is not in the zip file, leads out of it or is larger, or the zip file cannot be read.
+        """
         inner_path(name, self.where)
         try:
             with ZipFile(self.path) as archive, archive.open(name) as member:
@@ -124,6 +165,18 @@ class ZippedFiles:
 
 def inner_path(name: str, where: str) -> PurePosixPath:
     """Return the path of a file within a package.
+
+    Parameters
+    ----------
+    name : str
+        As the package's description has it.
+    where : str
+        Names the package in messages.
+
+    Returns
+    -------
+    PurePosixPath
+        Relative, without steps upwards.
 
     Raises
     ------

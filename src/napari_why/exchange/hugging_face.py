@@ -65,7 +65,20 @@ def describe_config(classifier: Classifier) -> dict[str, Any]:
 
 
 def write_metadata(classifier: Classifier, options: ExportOptions) -> str:
-    """Return the YAML at the top of a card, by which the Hub sorts models."""
+    """Return the YAML at the top of a card, by which the Hub sorts models.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Its accuracy on test images is told, where it was measured.
+    options : ExportOptions
+        Title and licence.
+
+    Returns
+    -------
+    str
+        Without the dashes around it.
+    """
     yaml = require("yaml", "exchange", "model cards")
     metadata: dict[str, Any] = {
         **({"license": options.licence.lower()} if options.licence else {}),

@@ -68,6 +68,16 @@ class Interface:
     def of_onnx(cls, model: "onnx.ModelProto", where: str) -> Self:
         """Return what an ONNX file that was written here says of itself; nothing of any other.
 
+        Parameters
+        ----------
+        model : onnx.ModelProto
+        where : str
+            Names the file in messages.
+
+        Returns
+        -------
+        Interface
+
         Raises
         ------
         ModelFileError
@@ -97,6 +107,17 @@ class Interface:
 
     def with_options(self, options: ImportOptions, where: str) -> Self:
         """Return the same with what the user says in place of what the file says.
+
+        Parameters
+        ----------
+        options : ImportOptions
+            What is empty there is taken from the file.
+        where : str
+            Names the file in messages.
+
+        Returns
+        -------
+        Interface
 
         Raises
         ------

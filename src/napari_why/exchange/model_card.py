@@ -13,12 +13,34 @@ SPLITS = (("test", "Test images"), ("validation", "Validation images, which chos
 
 
 def model_title(classifier: Classifier, options: ExportOptions) -> str:
-    """Return the name of the model: the user's, else of network and classes."""
+    """Return the name of the model: the user's, else of network and classes.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    options : ExportOptions
+        Its ``title``, where it has one.
+
+    Returns
+    -------
+    str
+    """
     return options.title or f"{classifier.network.name}: {', '.join(classifier.classes)}"
 
 
 def model_summary(classifier: Classifier, options: ExportOptions) -> str:
-    """Return what the model does in a sentence: the user's, else of classes and channels."""
+    """Return what the model does in a sentence: the user's, else of classes and channels.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    options : ExportOptions
+        Its ``description``, where it has one.
+
+    Returns
+    -------
+    str
+    """
     return options.description or (
         f"Tells microscopy images of {_join(classifier.classes)} apart by the channels "
         f"{_join(classifier.channels)}."
@@ -35,6 +57,10 @@ def write_card(classifier: Classifier, options: ExportOptions) -> str:
     ----------
     classifier : Classifier
     options : ExportOptions
+
+    Returns
+    -------
+    str
     """
     sections = {
         "Input and output": _interface(classifier),

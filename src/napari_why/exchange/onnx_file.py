@@ -109,6 +109,11 @@ def make_onnx(
         Take any height and width, where the network allows it. Always so of a classifier that takes
         each image in its own size.
 
+    Returns
+    -------
+    OnnxFile
+        The graph, what it was compared on, and the largest difference of a probability.
+
     Raises
     ------
     UnsupportedNetworkError
@@ -148,6 +153,11 @@ def example_pixels(classifier: Classifier, image: "DataArray | None") -> NDArray
     image : DataArray, dims (c, y, x), or None
         None: noise with the mean and spread of the training images, no grey level below 0.
 
+    Returns
+    -------
+    ndarray, float32, shape (1, C, H, W)
+        Raw grey levels.
+
     Raises
     ------
     MismatchError
@@ -174,7 +184,19 @@ def _usual_size(classifier: Classifier) -> tuple[int, int]:
 
 
 def own_probabilities(classifier: Classifier, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the classifier's own probabilities (N, K) of raw pixels (N, C, H, W)."""
+    """Return the classifier's own probabilities (N, K) of raw pixels (N, C, H, W).
+
+    Parameters
+    ----------
+    classifier : Classifier
+    pixels : ndarray, float32, shape (N, C, H, W)
+        Raw grey levels, at the size that the network looks at.
+
+    Returns
+    -------
+    ndarray, float32, shape (N, K)
+        0 to 1, summing to 1.
+    """
     x = torch.stack([classifier.preprocessing.of_pixels(item) for item in pixels])
     return softmax(classifier.logits(x).cpu().numpy()).astype(np.float32)
 

@@ -105,6 +105,11 @@ class ExportOptions(Options):
         names : tuple of str
         target : str
             What needs them.
+
+        Raises
+        ------
+        ParameterError
+            One of them is empty.
         """
         missing = [name for name in names if not getattr(self, name).strip()]
         if missing:
@@ -176,6 +181,20 @@ class ImportOptions(Options):
 
 def split_numbers(name: str, text: str, count: int) -> tuple[float, ...]:
     """Return a number for each channel of a text with one number, or with one a channel.
+
+    Parameters
+    ----------
+    name : str
+        Of the option, for messages.
+    text : str
+        With commas between.
+    count : int
+        Channels.
+
+    Returns
+    -------
+    tuple of float
+        One a channel.
 
     Raises
     ------

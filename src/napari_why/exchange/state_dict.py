@@ -56,6 +56,11 @@ def build_for_state(
     where : str
         Names the file in messages.
 
+    Returns
+    -------
+    Network
+        With these numbers, on the processor.
+
     Raises
     ------
     ParameterError

@@ -91,10 +91,8 @@ def decode_latents(
     axis : str
         What ``values`` are; the record's method is its first word.
     values : ndarray, float64, shape (A,)
-    grid : Grid or None
-        Of the source; None for images that have none.
-    source : str
-        Path of the source, for the record.
+    image : DataArray, dims (c, y, x), or None
+        The source, whose pixels and path they get; None for images that have none.
     parameters : mapping
         For the record; JSON types.
     seed : int, optional

@@ -114,6 +114,11 @@ def report_samples(
     seed : int
         Of the samples and the choices.
 
+    Returns
+    -------
+    SampleReport
+        A row a kind of features, number of images and pair of sets.
+
     Raises
     ------
     MismatchError
@@ -140,7 +145,21 @@ def report_samples(
 
 
 def draw_like(generator: ImageGenerator, labels: Sequence[str], seed: int) -> Images:
-    """Return as many samples (N, C, H, W) as there are labels, of each class as many, in their order."""
+    """Return as many samples (N, C, H, W) as there are labels, of each class as many, in their order.
+
+    Parameters
+    ----------
+    generator : ImageGenerator
+    labels : sequence of str
+        A class a sample; of a generator without classes only their number counts.
+    seed : int
+        Of the codes.
+
+    Returns
+    -------
+    ndarray, float64, shape (N, C, H, W)
+        Raw grey levels.
+    """
     if not generator.classes:
         return generator.sample(count=len(labels), seed=seed).images.astype(np.float64)
     height, width = generator.network.size

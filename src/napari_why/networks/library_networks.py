@@ -126,6 +126,10 @@ def timm(
         Build it frozen.
     architecture : str
 
+    Returns
+    -------
+    LibraryNetwork
+
     Raises
     ------
     ParameterError
@@ -186,6 +190,10 @@ def torchvision(
     frozen : bool
         Build it frozen.
     architecture : str
+
+    Returns
+    -------
+    LibraryNetwork
 
     Raises
     ------

@@ -323,6 +323,11 @@ def refuse_black_box(network: Network, what: str) -> None:
     network : Network
     what : str
         What was asked for: ``"an embedding"``.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        It can.
     """
     if network.black_box:
         raise UnsupportedNetworkError(

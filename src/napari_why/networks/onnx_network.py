@@ -50,6 +50,10 @@ def check_onnx(content: bytes, where: str) -> "ModelProto":
     where : str
         Names the file in messages.
 
+    Returns
+    -------
+    onnx.ModelProto
+
     Raises
     ------
     ModelFileError
@@ -156,6 +160,17 @@ class OnnxSession:
 
 def open_session(content: bytes, where: str) -> "onnxruntime.InferenceSession":
     """Return what computes the graph of an ONNX file, on the processor alone.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the file.
+    where : str
+        Names the file in messages.
+
+    Returns
+    -------
+    onnxruntime.InferenceSession
 
     Raises
     ------
@@ -374,6 +389,11 @@ def onnx(
         Bytes of the file.
     outputs : {"logits", "probabilities"}
 
+    Returns
+    -------
+    OnnxNetwork
+        Without a graph; it computes once its bytes are loaded.
+
     Raises
     ------
     ParameterError
@@ -409,6 +429,11 @@ def onnx_network(
         What the graph gives.
     scale, shift : sequence of float
         By channel, see :class:`OnnxNetwork`; empty: none.
+
+    Returns
+    -------
+    OnnxNetwork
+        Frozen.
 
     Raises
     ------

@@ -310,6 +310,11 @@ def register_foreign_network(*, title: str, source: str) -> Callable[[BuilderTyp
         Name for the user.
     source : str
         Where such networks come from.
+
+    Returns
+    -------
+    callable
+        The decorator.
     """
 
     def register(builder: BuilderType) -> BuilderType:

@@ -136,6 +136,10 @@ def read_state(path: Path, *, nested: Sequence[str] = ()) -> Mapping[str, Tensor
     nested : sequence of str
         Under which of these names the state dict may stand, where the file is a checkpoint of more.
 
+    Returns
+    -------
+    mapping of str to Tensor
+
     Raises
     ------
     ParameterError

@@ -9,12 +9,14 @@ from typing import Any
 import pandas as pd
 
 from napari_why.batch import BatchOptions
-from napari_why.core.errors import WhyError
+from napari_why.core import events
+from napari_why.core.errors import CancellationError, WhyError
 from napari_why.core.record import Record
 from napari_why.core.targets import check_own_folder, try_target
 from napari_why.core.whole_files import write_table, write_whole
 from napari_why.latent_space.space import plain_columns
 from napari_why.screening.analysis import ScreenAnalysis, analyse_screen
+from napari_why.screening.explained import show_hits
 from napari_why.screening.options import ScreenOptions
 from napari_why.screening.parts import PLAN, part_path, read_facts, read_part, read_plan, write_plan
 from napari_why.screening.report import make_report
@@ -173,9 +175,15 @@ def _refuse_gaps(missing: Sequence[str], mixed: Sequence[str], total: int) -> No
 
 
 def write_results(
-    folder: Path, plan: Mapping[str, Any], fields: pd.DataFrame, regions: pd.DataFrame | None
+    folder: Path,
+    plan: Mapping[str, Any],
+    fields: pd.DataFrame,
+    regions: pd.DataFrame | None,
+    *,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
 ) -> ScreenResult:
-    """Gather wells, analyse them and write everything.
+    """Gather wells, analyse them and write everything; when cancelled meanwhile, without pictures of hits.
 
     Parameters
     ----------
@@ -187,6 +195,8 @@ def write_results(
         One row a field.
     regions : DataFrame or None
         One row a region of a change.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
 
     Returns
     -------
@@ -198,7 +208,8 @@ def write_results(
         Nothing can be written there.
     """
     options = options_of(plan)
-    analysis = analyse_screen(gather_wells(fields), options)
+    shape = plan.get("shape")  # plans of older versions have none
+    analysis = analyse_screen(gather_wells(fields), options, tuple(shape) if shape else None)
     record = make_record(plan, done=len(plan["wells"]), complete=True)
     sentences = (*_describe_fields(fields), *analysis.sentences, *plan["notes"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,7 +227,13 @@ def write_results(
         else:
             write_table(further, path)
     write_whole(folder / SUMMARY, ("\n".join(sentences) + "\n").encode())
-    write_whole(folder / REPORT, make_report(analysis, options, record, sentences).encode())
+    try:
+        shown = show_hits(
+            plan, options, fields, analysis.hits, on_event=on_event, cancelled=cancelled
+        )
+    except CancellationError:  # all else is done
+        shown = []
+    write_whole(folder / REPORT, make_report(analysis, options, record, sentences, shown).encode())
     write_record(folder, record)
     return ScreenResult(fields, analysis, folder, sentences, record)
 

@@ -13,8 +13,9 @@ from napari.utils.colormaps import ensure_colormap
 from numpy.typing import NDArray
 
 from napari_why.core.errors import WhyError
+from napari_why.core.whole_files import plain_cell
 from napari_why.images.wells import well_place
-from napari_why.screening.analysis import ON_THE_WAY, is_hit
+from napari_why.screening.hits import is_hit
 from napari_why.screening.merge import RECORD, SUMMARY, options_of
 from napari_why.screening.options import ScreenOptions
 from napari_why.screening.parts import part_path, read_facts, read_part, read_plan
@@ -25,6 +26,7 @@ from napari_why.screening.tables import (
     FAILED,
     FIELDS,
     METADATA,
+    ON_THE_WAY,
     PLATE,
     QUALITY,
     ROLE,
@@ -222,7 +224,8 @@ class ScreenState:
             In the order of the plan.
         """
         names = [str(well) for name, well, *_ in self.plan["wells"] if name == plate]
-        shape = plate_shape(names)
+        told = self.plan.get("shape")  # plans of older versions have none
+        shape = (int(told[0]), int(told[1])) if told else plate_shape(names)
         edges = lie_at_edge(names, shape)
         rows = self._rows_by_well.get(plate, {})
         scale = self.scale(column)
@@ -416,12 +419,16 @@ def _is_complete(folder: Path, plan: Mapping[str, Any]) -> bool:
         return False
 
 
+# Columns of hits.csv that hold text.
+WORDS_OF_HITS = ("compound", "finding", "quality", "largest change", "other change")
+
+
 def _read_hits(folder: Path) -> pd.DataFrame:
     path = folder / "hits.csv"
     if not path.exists():  # a plate of controls alone
         return pd.DataFrame()
-    # a compound may be called NA, or by a number
-    hits = pd.read_csv(path, converters={"compound": str, "finding": str})
+    # a compound may be called NA, or by a number, or begin as a formula does, against which tables protect
+    hits = pd.read_csv(path, converters=dict.fromkeys(WORDS_OF_HITS, plain_cell))
     return hits.loc[(~is_hit(hits)).sort_values(kind="stable").index].reset_index(drop=True)
 
 

@@ -101,7 +101,22 @@ class Attempt:
         return self.stopped and has_checkpoints(self.folder)
 
     def run(self, *, resume: bool, cancelled: Callable[[], bool], **listeners: Any) -> Any:
-        """Train, from the beginning or from the last checkpoint on; called beside the viewer."""
+        """Train, from the beginning or from the last checkpoint on; called beside the viewer.
+
+        Parameters
+        ----------
+        resume : bool
+            Go on from the last checkpoint.
+        cancelled : callable
+            Asked between batches; what is trained until then is returned.
+        **listeners : callable
+            ``on_event``, see :mod:`napari_why.core.events`.
+
+        Returns
+        -------
+        object
+            What was trained: a generator, predictor or classifier, by the kind.
+        """
         given: dict[str, tuple[Any, ...]] = {
             "classifier": (self.classifier, self.dataset),
             "channel": (self.dataset, self.channel),
@@ -144,7 +159,28 @@ def copy_kind(
     channel: str,
     classifier: "Classifier | None",
 ) -> Snippet:
-    """Return a training as lines to copy."""
+    """Return a training as lines to copy.
+
+    Parameters
+    ----------
+    name : {"generator", "predictor", "translation", "flow"}
+    dataset : Dataset
+    parameters : mapping
+        Of the training, by name.
+    channel : str
+        The one to predict, of a predictor.
+    classifier : Classifier or None
+        That is to get a translation or flow.
+
+    Returns
+    -------
+    Snippet
+
+    Raises
+    ------
+    LookupError
+        No classifier for a translation or flow.
+    """
     if name == "generator":
         return copy_generator_training(dataset, parameters)
     if name == "predictor":
