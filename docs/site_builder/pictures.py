@@ -17,9 +17,9 @@ from napari_why.simulation import simulate_effect
 
 # Where the first example of the gallery leaves its classifier, trained on the same images: examples/01_*.py.
 SHARED = Path(__file__).parents[1] / "examples" / "shared" / "classifier"
-SIZE, IMAGES, EPOCHS = 64, 128, 12
+SIZE, IMAGES, EPOCHS = 64, 128, 10
 # Enough to have pictures of what is trained apart; how good it gets is measured elsewhere.
-FEW_EPOCHS = 3
+FEW_EPOCHS = 2
 # A stage of few maps: quick to train, and still invertible.
 SMALL = {"blocks": "1,1", "widths": "8,16", "downscaling": "2,2"}
 PANEL = 1.9  # inches
@@ -94,6 +94,7 @@ class MethodPictures:
             size=SIZE,
             epochs=EPOCHS,
             pixel_maps=False,
+            lock="DAPI",
             threads=1,
             on_event=why.quiet,
             **options,
