@@ -36,6 +36,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 # Types stand in the docstrings' Parameters; in signatures of many options they would hide the names.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # names of functions, in place of their addresses
 numpydoc_show_class_members = False
 add_module_names = False
 
@@ -61,7 +62,7 @@ html_extra_path = ["llms.txt"]
 html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_theme_options = {
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],

@@ -83,6 +83,17 @@ def replace_text(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
+def write_number(value: float) -> str:
+    """Return a limit as it is typed: a whole number with all its digits.
+
+    Examples
+    --------
+    >>> write_number(2147483647.0), write_number(0.2)
+    ('2147483647', '0.2')
+    """
+    return f"{int(value)}" if float(value).is_integer() else f"{value:g}"
+
+
 def _page(module: str, names: Iterable[str]) -> list[str]:
     title = "``import napari_why as why``" if module == "napari_why" else module
     lines = [title, "=" * len(title), ""]

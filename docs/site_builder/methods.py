@@ -10,7 +10,7 @@ from napari_why.attribution import METHODS as ATTRIBUTIONS
 from napari_why.core.options import Parameter
 from napari_why.core.registry import Method
 from napari_why.counterfactuals import METHODS as COUNTERFACTUALS
-from site_builder.api import replace_text
+from site_builder.api import replace_text, write_number
 from site_builder.pictures import MethodPictures
 
 FORMULAS = Path(__file__).parent / "formulas.toml"
@@ -96,7 +96,7 @@ def _describe(method: Method, known: Mapping[str, str], picture: str) -> list[st
     if method.caution:
         lines += [f":::{{warning}}\n{method.caution}\n:::", ""]
     if method.parameters:
-        lines += ["| parameter | default | values | |", "|---|---|---|---|"]
+        lines += ["| parameter | default | values | meaning |", "|---|---|---|---|"]
         lines += [_row(item) for item in method.parameters] + [""]
     return lines
 
@@ -120,6 +120,7 @@ def _row(item: Parameter) -> str:
     if item.choices:
         values = ", ".join(f"`{choice}`" for choice in item.choices)
     elif item.low is not None and item.high is not None:
-        values = f"{item.low:g} to {item.high:g} {item.unit}".strip()
+        low, high = (write_number(limit) for limit in (item.low, item.high))
+        values = f"{low} to {high} {item.unit}".strip()
     cells = (f"`{item.name}`", f"`{item.default}`", values, item.help)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

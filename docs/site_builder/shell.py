@@ -10,7 +10,7 @@ from typer.models import ArgumentInfo
 
 from napari_why.cli import VERBS
 from napari_why.cli.application import with_options
-from site_builder.api import replace_text
+from site_builder.api import replace_text, write_number
 
 
 def write_shell(generated: Path) -> None:
@@ -92,7 +92,7 @@ def _values(kind: Any, info: Any) -> list[str]:
         return [f"`{info.metavar}`"]
     name = {"int": "a whole number", "float": "a number", "str": "text", "Path": "a path"}
     words = name.get(getattr(kind, "__name__", ""), "values")
-    limits = [f"{limit:g}" for limit in (info.min, info.max) if limit is not None]
+    limits = [write_number(limit) for limit in (info.min, info.max) if limit is not None]
     if len(limits) == 2:
         return [f"{words} from {' to '.join(limits)}"]
     return [f"{words} from {limits[0]}" if limits and info.min is not None else words]
