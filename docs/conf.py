@@ -52,7 +52,7 @@ sphinx_gallery_conf = {
     "show_memory": False,
     "min_reported_time": 1,
     "reset_modules": ("matplotlib",),
-    "image_scrapers": ("matplotlib", "site_builder.figures.scrape_figures"),
+    "image_scrapers": ("site_builder.figures.scrape_figures", "matplotlib"),
 }
 
 html_theme = "pydata_sphinx_theme"

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from skimage.filters import threshold_otsu
 from skimage.measure import label
+from sphinx.util import logging
 
 import napari_why as why
 from napari_why.core.errors import WhyError
@@ -15,11 +16,23 @@ from napari_why.counterfactuals import METHODS as COUNTERFACTUALS
 from napari_why.output.figures import change_limit, draw_change, draw_image
 from napari_why.simulation import simulate_effect
 
+logger = logging.getLogger(__name__)
+
 # Where the first example of the gallery leaves its classifier, trained on the same images: examples/01_*.py.
 SHARED = Path(__file__).parents[1] / "examples" / "shared" / "classifier"
 SIZE, IMAGES, EPOCHS = 64, 128, 10
 # Enough to have pictures of what is trained apart; how good it gets is measured elsewhere.
 FEW_EPOCHS = 2
+# What seconds do not suffice for, said below the picture.
+FAR_TOO_FEW = {
+    "translation": f"{FEW_EPOCHS} epochs are far too few for a translation: it may change nothing yet. Minutes to "
+    "hours are usual.",
+    "flow": f"{FEW_EPOCHS} epochs are far too few for a flow. Minutes to hours are usual.",
+    "latent_mean_shift": f"{EPOCHS} epochs are far too few for an autoencoder: [how a trained one "
+    "decodes](../networks.md#generative-networks).",
+    "latent_interpolation": f"{EPOCHS} epochs are far too few for an autoencoder: [how a trained one "
+    "decodes](../networks.md#generative-networks).",
+}
 # A stage of few maps: quick to train, and still invertible.
 SMALL = {"blocks": "1,1", "widths": "8,16", "downscaling": "2,2"}
 PANEL = 1.9  # inches
@@ -45,16 +58,18 @@ class MethodPictures:
     def draw(self, kind: str, name: str) -> str:
         """Draw what a method makes of the image, and return the Markdown that shows it.
 
-        Where no network here suits the method, the Markdown is the reason.
+        Where no network here suits the method, the Markdown is the reason, and Sphinx warns.
         """
         make = {"attribution": self._attribute, "counterfactual": self._change}[kind]
         try:
             figure, words = make(name)
         except WhyError as error:
+            logger.warning("no picture of %s: %s", name, error)
             return f"*No picture: {error}*"
         file = f"{kind}-{name}.png"
         figure.savefig(self.folder / file, dpi=90, metadata={"Software": None})
-        return f"![{words}](methods/{file})"
+        caption = f"\n\n*{FAR_TOO_FEW[name]}*" if name in FAR_TOO_FEW else ""
+        return f"![{words}](methods/{file}){caption}"
 
     @cached_property
     def dataset(self) -> Any:
@@ -73,7 +88,7 @@ class MethodPictures:
         """A network of rectifiers with a linear head, which every attribution method takes."""
         if SHARED.exists():
             return why.load(SHARED)
-        return self._fit("cam_net", generator="iresnet", generator_parameters=SMALL)
+        return self._fit("cam_net", generator="iresnet", generator_parameters=SMALL, lock="DAPI")
 
     @cached_property
     def invertible(self) -> Any:
@@ -94,7 +109,6 @@ class MethodPictures:
             size=SIZE,
             epochs=EPOCHS,
             pixel_maps=False,
-            lock="DAPI",
             threads=1,
             on_event=why.quiet,
             **options,
@@ -128,9 +142,9 @@ class MethodPictures:
         return figure, f"Both channels, and the evidence for {TARGET}: together and of each"
 
     def _counterfactual(self, name: str) -> Any:
-        for classifier in (self.invertible, self.decoding):
-            if not COUNTERFACTUALS[name].unsuitable(classifier.network):
-                break
+        classifier = self.invertible
+        if COUNTERFACTUALS[name].unsuitable(classifier.network):
+            classifier = self.decoding
         return why.counterfactual(classifier, self.image, TARGET, name, on_event=why.quiet)
 
     def _change(self, name: str) -> tuple[Figure, str]:
