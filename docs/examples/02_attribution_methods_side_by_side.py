@@ -16,13 +16,16 @@ from napari_why.simulation import EffectScene
 
 classifier = why.load("shared/classifier")
 image = EffectScene(1000, "depolarisation", seed=5).image("treated")
-print(classifier.predict(image))
+prediction = classifier.predict(image)
+print(prediction.label, prediction.probabilities)
 
 # %%
 # Each map is signed evidence for *treated*, in units of its own: red speaks for the class, blue against it.
 
 names = ("occlusion", "integrated_gradients", "lrp", "cam")
-maps = {name: why.attribute(classifier, image, name, "treated") for name in names}
+maps = {
+    name: why.attribute(classifier, image, name, "treated", on_event=why.quiet) for name in names
+}
 
 figure, panels = plt.subplots(1, 2 + len(maps), figsize=(13, 2.6), layout="constrained")
 for axes, channel, plane in zip(panels, image.coords["c"].values, image.values, strict=False):
@@ -40,4 +43,5 @@ for axes in panels:
 # the map then shows no more than the image does.
 
 for found in maps.values():
-    print(f"{found.record.method}: {why.score_explanation(classifier, image, found).line}")
+    score = why.score_explanation(classifier, image, found, on_event=why.quiet)
+    print(f"{found.record.method}: {score.line}")

@@ -18,7 +18,7 @@ classifier = why.load("shared/classifier")
 scene = EffectScene(1001, "depolarisation", seed=5)
 image = scene.image("healthy")
 
-series = why.counterfactual(classifier, image, "treated")
+series = why.counterfactual(classifier, image, "treated", on_event=why.quiet)
 for alpha, probability in zip(series.alphas, series.probabilities, strict=True):
     print(f"alpha {alpha:.1f}: p(treated) {probability[series.classes.index('treated')]:.2f}")
 

@@ -33,8 +33,8 @@ print("\n".join(evaluation.sentences))
 image = depolarised.image(0)
 source = classifier.predict(image).label
 target = next(name for name in classifier.classes if name != source)
-series = why.counterfactual(classifier, image, target)
-used = why.find_used_change(classifier, series, image)
+series = why.counterfactual(classifier, image, target, on_event=why.quiet)
+used = why.find_used_change(classifier, series, image, on_event=why.quiet)
 print("\n".join(used.sentences))
 
 # %%

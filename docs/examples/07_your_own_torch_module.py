@@ -45,15 +45,16 @@ mine = why.Classifier(
 )
 scene = EffectScene(1002, "depolarisation", seed=5)
 image = scene.image("healthy")
-print(mine.predict(image))
+prediction = mine.predict(image)
+print(prediction.label, prediction.probabilities, *prediction.notes)
 
 # %%
 # Attributions ask the module itself. For a counterfactual something has to make images: the generator of the first
 # example does, and the module says what it thinks of them.
 
-found = why.attribute(mine, image, "integrated_gradients")
+found = why.attribute(mine, image, "integrated_gradients", on_event=why.quiet)
 generator = why.load("shared/classifier").generator
-series = why.counterfactual(mine, image, through=generator)
+series = why.counterfactual(mine, image, through=generator, on_event=why.quiet)
 
 figure, panels = plt.subplots(1, 3, figsize=(8, 3), layout="constrained")
 shown = {
