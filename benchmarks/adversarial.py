@@ -1,12 +1,15 @@
 """Train networks that make images, on simulated or real images; print what they are worth.
 
-    python benchmarks/adversarial.py dcgan [DATA] [--size 64] [--epochs 100] [--pictures FOLDER]
+    python benchmarks/adversarial.py dcgan [DATA] [--size 64] [--epochs 100 | --generator FOLDER] ...
     python benchmarks/adversarial.py predict [DATA] --channel TMRM [--size 64] [--epochs 60] ...
     python benchmarks/adversarial.py denoise [DATA] [--size 64] [--epochs 100] [--noise 0.5] ...
+                                     [--tile 0] [--counts 10,20,50,100,200] [--pictures FOLDER]
 
 DATA is a folder with one sub-folder a class, or a table; without it, 400 simulated images of the effect
-depolarisation. ``dcgan`` prints the variety of its samples against training images, beside that of as many
-held-out real images, which is as good as it gets. ``predict`` prints errors on held-out wells, beside a
+depolarisation. With ``--tile`` it is BBBC013, whose fields are cut into tiles, inactive and active.
+``dcgan`` prints the variety of its samples against training images, beside that of as many
+held-out real images, which is as good as it gets; and Fréchet distances of more and more images, by texture and by
+the pooled features of a reference classifier, which is trained for it. ``predict`` prints errors on held-out wells, beside a
 plain U-Net, one linear function and the mean image. ``denoise`` prints PSNR and what is made up.
 Translations are measured by ``napari-why benchmark truth --methods translation,flow``.
 """
@@ -17,12 +20,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from localisation import tiles
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 import napari_why as why
 from napari_why.adversarial import Variety, measure_variety
 from napari_why.benchmark.denoising import DenoisingOptions, compare_denoisers
+from napari_why.benchmark.rows import train_reference_classifier
 from napari_why.datasets import Dataset
 from napari_why.datasets.features import image_features
 from napari_why.generation import ImageGenerator
@@ -35,11 +40,12 @@ SHOWN = 6
 def main() -> None:
     """Open the images, train, measure and print."""
     options = arguments()
-    dataset = (
-        simulate_effect(SIMULATED, "depolarisation", seed=options.seed)
-        if options.data is None
-        else why.Dataset.open(options.data)
-    )
+    if options.data is None:
+        dataset = simulate_effect(SIMULATED, "depolarisation", seed=options.seed)
+    elif options.tile:
+        dataset = tiles(why.Dataset.open(options.data, label="class3"), options.tile)
+    else:
+        dataset = why.Dataset.open(options.data)
     dataset = dataset if "split" in dataset.table.columns else dataset.split(seed=options.seed)
     start = time.perf_counter()
     {"dcgan": run_dcgan, "predict": run_predictor, "denoise": run_denoisers}[options.what](
@@ -49,10 +55,13 @@ def main() -> None:
 
 
 def run_dcgan(dataset: Dataset, options: argparse.Namespace) -> None:
-    """Print the variety of samples, and that of held-out images."""
-    generator = why.fit_generator(
-        dataset, size=options.size, epochs=options.epochs, seed=options.seed
-    )
+    """Print the variety of samples, and that of held-out images; and how far both are from training images."""
+    if options.generator is None:
+        generator = why.fit_generator(
+            dataset, size=options.size, epochs=options.epochs, seed=options.seed
+        )
+    else:
+        generator = why.load_generator(options.generator)
     train, held_out = (raw_images(generator, dataset.part(name)) for name in ("train", "test"))
     labels = [list(dataset.part(name).table["label"]) for name in ("train", "test")]
     count = len(held_out)
@@ -65,7 +74,50 @@ def run_dcgan(dataset: Dataset, options: argparse.Namespace) -> None:
         print(line(name, compare(images, drawn_as, train, labels[0])))
     if options.pictures:
         picture = options.pictures / "dcgan.png"
-        draw({"real": train[:SHOWN], "generated": made.images[:SHOWN]}, generator.channels, picture)
+        # of either the classes in turn
+        draw(
+            {"real": in_turn(train, labels[0])[:SHOWN], "generated": made.images[:SHOWN]},
+            generator.channels,
+            picture,
+        )
+    judge = train_reference_classifier(
+        dataset, generator.preprocessing, size=generator.network.size[0], seed=options.seed
+    )
+    right = np.mean(
+        [judge.predict(dataset.part("test").image(i)).label == labels[1][i] for i in range(count)]
+    )
+    print(f"reference classifier: {right:.0%} of the held-out images right")
+    counts = [int(text) for text in options.counts.split(",")]
+    report = why.evaluate_generator(
+        generator, dataset, classifier=judge, counts=counts, most=len(train), on_event=why.quiet
+    )
+    assert report is not None
+    print(distances(report.table))
+
+
+def in_turn(images: NDArray[np.float64], labels: list[str]) -> NDArray[np.float64]:
+    """Return images with the classes in turn, as samples of no one class are drawn."""
+    places = {name: np.flatnonzero(np.array(labels) == name) for name in dict.fromkeys(labels)}
+    rounds = zip(*(places[name] for name in sorted(places)), strict=False)
+    return images[[place for each in rounds for place in each]]
+
+
+def distances(table: pd.DataFrame) -> str:
+    """Return Fréchet distances as text: a row for each number of images, mean and deviation."""
+    words = table.assign(
+        figure=[
+            f"{distance:.3g} ± {deviation:.2g}"
+            for distance, deviation in zip(table["distance"], table["deviation"], strict=True)
+        ]
+    )
+    shown = words.pivot_table(
+        index=["features", "dimensions", "images"],
+        columns="compared",
+        values="figure",
+        aggfunc="first",
+        sort=False,
+    )
+    return shown.to_string(na_rep="-")
 
 
 def raw_images(generator: ImageGenerator, dataset: Dataset) -> NDArray[np.float64]:
@@ -146,6 +198,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--noise", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--generator", type=Path, help="a saved one, in place of training one")
+    parser.add_argument("--tile", type=int, default=0, help="pixels of a tile of BBBC013")
+    parser.add_argument("--counts", default="10,20,50,100,200", help="images on either side")
     parser.add_argument("--pictures", type=Path, help="folder for a picture")
     return parser.parse_args()
 

@@ -10,7 +10,7 @@ others do nothing. A cam_net learns healthy from diseased on images of another s
 napari_why.screen asks it.
 
 Printed for each seed, and their means: the area under the ROC curve of the on-target score (who brings
-cells towards healthy), of the off-target score (who changes something else, among the compounds that are
+cells towards healthy), of the off-target p (who changes something else, among the compounds that are
 judged), beside that of the distance of latents from the negative controls alone, which knows no direction;
 how many of each kind have which finding; of all hits, and of the clean ones (no other change shown), the
 share that brings no cell towards healthy, beside the 5 % that were asked for; and the share of clean hits
@@ -30,7 +30,7 @@ from sklearn.metrics import roc_auc_score
 
 import napari_why as why
 from napari_why.screening import Engine, ScreenResult, is_hit, screen
-from napari_why.screening.analysis import TOWARDS
+from napari_why.screening.hits import TOWARDS
 from napari_why.simulation import simulate
 from napari_why.simulation.compounds import KINDS, ScreenDesign, simulate_screen
 
@@ -134,7 +134,10 @@ def distances(found: ScreenResult, compounds: "pd.Series[str]") -> np.ndarray:
     latents = [name for name in wells if str(name).startswith("latent ")]
     control = wells[wells["Metadata_Role"] == "negative control"][latents]
     means = wells.groupby("Metadata_Compound")[latents].mean().loc[list(compounds)]
-    return np.linalg.norm((means - control.mean()) / control.std(), axis=1)
+    spread = control.std()
+    varied = spread > 0  # what never differs among controls has no unit
+    away = (means - control.mean()).loc[:, varied] / spread[varied]
+    return np.linalg.norm(away, axis=1)
 
 
 def area(truth: "pd.Series[bool]", score: "pd.Series[float] | np.ndarray") -> float:

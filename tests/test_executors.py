@@ -1,5 +1,8 @@
 """Tasks over executors: each once, whatever dies; a death is blamed on a task that was alone."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -10,7 +13,8 @@ import pytest
 
 from napari_why.core import executors
 from napari_why.core.errors import CancellationError, ParameterError, WhyError
-from napari_why.core.executors import MOST_IN_VAIN, TASKS_A_WORKER, Engine, compute_each
+from napari_why.core.executors import MOST_IN_VAIN, Engine, compute_each
+from napari_why.core.worker_pool import TASKS_A_WORKER
 
 # What a worker of any kind can be told to do without a module of ours: expressions.
 DIE = "__import__('os').kill(__import__('os').getpid(), 9)"
@@ -102,6 +106,77 @@ def test_a_cluster_that_has_lost_all_workers_is_not_waited_for(monkeypatch):
         with pytest.raises(WhyError, match="found no worker for 0 seconds"):
             list(compute_each(lambda _: release.wait(60), [1], Engine()))
         release.set()
+
+
+# A local cluster that would give up a worker at once, and a task that kills every worker that it gets.
+KILLED_AGAIN_AND_AGAIN = f"""
+from napari_why.core.executors import Engine, compute_each
+
+if __name__ == "__main__":
+    tasks = ["1 + 1", {DIE!r}, "2 + 2"]
+    for item in compute_each(eval, tasks, Engine(workers=1, scheduler="local")):
+        print(item.task[:5], item.result, item.lost[:36], sep="|")
+"""
+
+
+def test_a_local_worker_that_is_killed_again_and_again_costs_the_task_that_kills_it(tmp_path):
+    pytest.importorskip("distributed")
+    script = tmp_path / "script.py"
+    script.write_text(KILLED_AGAIN_AND_AGAIN)
+    impatient = {**os.environ, "DASK_DISTRIBUTED__DEPLOY__LOST_WORKER_TIMEOUT": "1ms"}
+    ended = subprocess.run(
+        [sys.executable, str(script)],
+        env=impatient,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    told = "the workers that worked on it died: "
+    assert sorted(ended.stdout.splitlines()) == sorted(
+        ["1 + 1|2|", "2 + 2|4|", f"{DIE[:5]}|None|{told}"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("death", "reason"),
+    [
+        (
+            "__import__('os').kill(__import__('os').getpid(), 9)",
+            "2 of them died while they started",
+        ),
+        ("raise ImportError('no such library')", "no such library"),
+    ],
+)
+def test_workers_that_cannot_start_are_told_and_no_task_is_blamed(
+    tmp_path, monkeypatch, death, reason
+):
+    (tmp_path / "only_here.py").write_text(
+        f"import multiprocessing\nif multiprocessing.parent_process():\n    {death}\n\n"
+        "def work(task):\n    return task\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "only_here", raising=False)
+    work = __import__("only_here").work
+    done = []
+    with pytest.raises(WhyError, match=f"cannot start .*{reason}.*which loads only_here"):
+        done.extend(compute_each(work, [1, 2, 3], Engine(workers=2)))
+    assert done == []
+
+
+def test_workers_elsewhere_that_lack_a_module_are_told(monkeypatch):
+    def work(task):
+        return task
+
+    work.__module__ = "not_installed_there"
+    with ThreadPoolExecutor(1) as executor:
+        pool = executors.Pool(executor, lambda: 1, elsewhere=True)
+        monkeypatch.setattr(Engine, "open", lambda _: nullcontext(pool))
+        with pytest.raises(WhyError, match=r"cannot start .*not_installed_there"):
+            list(compute_each(work, [1], Engine()))
+        work.__module__ = "math"
+        assert sums(compute_each(work, [1], Engine())) == {1: 1}
 
 
 def test_what_only_waited_with_a_killer_is_not_blamed():

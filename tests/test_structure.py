@@ -78,11 +78,15 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # patches, from whole numbers to scores; folded passes and many images by one method; two networks against
     # each other: the loop, the players, their losses, each game, how varied what they make is, and what is
     # fitted, saved and drawn of them; a U-Net that several rooms share; a screen: plan, work, parts, tables,
-    # merge, analysis, report, five kinds of statistics, its verbs, the executors below it and the simulated one;
-    # what makes images: what each kind can do, the page, its chooser, its training and its lines to copy;
+    # merge, analysis, hits, layout, report, shown hits, exchange, seven kinds of statistics, its verbs,
+    # the executors, their workers and clusters below it, the simulated one and its wells as numbers;
+    # what makes images: what each kind can do, the page, its chooser, its training, what of that can
+    # go on, and its lines to copy, how far what is drawn is from real images;
     # the page of screens: events as lines, the process that is followed, what is there by now, the session, the
-    # page, its plates, a colour bar, and what it shares with the page Batch
-    assert lines.files <= 376
+    # page, its plates, a colour bar, and what it shares with the page Batch; what goes to other programs and
+    # comes from them: what a graph is told, ONNX, packages out and in, state dicts, the Hub, the card, what the
+    # user says, the two doors, their verbs, the networks of ONNX and of libraries, packages that may be missing
+    assert lines.files <= 402
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.evaluation import evaluate as evaluate
     from napari_why.evaluation import score_explanation as score_explanation
     from napari_why.evaluation.imbalance import study_imbalance as study_imbalance
+    from napari_why.exchange import export_model as export_model
+    from napari_why.exchange import import_model as import_model
     from napari_why.fitting.fit import fit as fit
     from napari_why.fitting.fit_channel_predictor import (
         evaluate_channel_predictor as evaluate_channel_predictor,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.fitting.fit_channel_predictor import (
         fit_channel_predictor as fit_channel_predictor,
     )
+    from napari_why.fitting.fit_generator import evaluate_generator as evaluate_generator
     from napari_why.fitting.fit_generator import fit_generator as fit_generator
     from napari_why.fitting.fit_translation import fit_flow as fit_flow
     from napari_why.fitting.fit_translation import fit_translation as fit_translation
@@ -77,6 +80,7 @@ _PUBLIC = {
     "Classifier": "napari_why.model",
     "fit": "napari_why.fitting",
     "fit_generator": "napari_why.fitting.fit_generator",
+    "evaluate_generator": "napari_why.fitting.fit_generator",
     "fit_channel_predictor": "napari_why.fitting.fit_channel_predictor",
     "evaluate_channel_predictor": "napari_why.fitting.fit_channel_predictor",
     "load_channel_predictor": "napari_why.generation",
@@ -86,6 +90,8 @@ _PUBLIC = {
     "load_generator": "napari_why.generation",
     "quiet": "napari_why.core.events",
     "load": "napari_why.model",
+    "export_model": "napari_why.exchange",
+    "import_model": "napari_why.exchange",
     "evaluate": "napari_why.evaluation",
     "class_maps": "napari_why.evaluation",
     "score_explanation": "napari_why.evaluation",

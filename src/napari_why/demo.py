@@ -91,6 +91,22 @@ def do_main_job(
     The number of epochs is such that about :data:`IMAGE_PASSES` images are seen. ``keep`` is called
     with the classifier as soon as it is there, before anything that may fail.
 
+    Parameters
+    ----------
+    dataset : Dataset
+        Not yet split.
+    seed : int
+        Of the split and the training.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+    keep : callable, optional
+        Called with the classifier.
+
+    Returns
+    -------
+    MainJob
+        Attributions and counterfactual are incomplete where it was cancelled.
+
     Raises
     ------
     WhyError
@@ -148,6 +164,17 @@ def typical_image(dataset: Dataset, evaluation: Evaluation) -> tuple[xr.DataArra
 
     A treated image is preferred; else one of the last class.
 
+    Parameters
+    ----------
+    dataset : Dataset
+    evaluation : Evaluation
+        Of that data set.
+
+    Returns
+    -------
+    (DataArray, str)
+        The image, dims (c, y, x), in raw grey levels; and its class.
+
     Raises
     ------
     DatasetError
@@ -175,6 +202,12 @@ def _coarser_where_slow(method: str, size: int) -> dict[str, Any]:
 def save_classifier(classifier: Classifier, folder: Path) -> None:
     """Save the classifier of the demo, replacing an older one.
 
+    Parameters
+    ----------
+    classifier : Classifier
+    folder : Path
+        Of the demo's files; missing parents are made.
+
     Raises
     ------
     WhyError
@@ -190,6 +223,12 @@ def save_classifier(classifier: Classifier, folder: Path) -> None:
 
 def write_files(job: MainJob, folder: Path) -> None:
     """Write classifier, image, maps, series, animation and a summary; replaces older ones.
+
+    Parameters
+    ----------
+    job : MainJob
+    folder : Path
+        New, empty, or that of an older demo.
 
     Raises
     ------

@@ -65,7 +65,15 @@ class Shown(Protocol):
 
 
 def show_until_closed(job: Shown, cancelled: Cancelled) -> None:
-    """Open napari with the result and return when it is closed, by the user or when cancelled."""
+    """Open napari with the result and return when it is closed, by the user or when cancelled.
+
+    Parameters
+    ----------
+    job : MainJob
+        What is shown.
+    cancelled : callable
+        Asked again and again while the window is open.
+    """
     import napari
     from qtpy.QtCore import QTimer
 
@@ -135,7 +143,20 @@ def show(job: Shown) -> "tuple[Viewer, Any]":
 def arrange(
     viewer: "Viewer", job: Shown, raw: list[Any], maps: list[Any], series: list[Any]
 ) -> None:
-    """Put the layers into a grid: a row a channel, columns raw, map, series, change."""
+    """Put the layers into a grid: a row a channel, columns raw, map, series, change.
+
+    Parameters
+    ----------
+    viewer : Viewer
+    job : MainJob
+        What is shown.
+    raw : list of Image
+        One a channel.
+    maps : list of Image
+        Of the attributions.
+    series : list of Image
+        Of the counterfactual: series and differences.
+    """
     result = job.counterfactual
     method, *others = job.attributions
     order: list[Any] = []
@@ -224,6 +245,13 @@ def round_up(value: float) -> float:
 
 def screenshot(job: Shown, path: Path) -> None:
     """Write a picture of the window that :func:`show` opens, at the end of the series.
+
+    Parameters
+    ----------
+    job : MainJob
+        What is shown.
+    path : Path
+        Of the picture.
 
     Raises
     ------

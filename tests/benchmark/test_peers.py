@@ -64,7 +64,9 @@ def test_memory_is_that_of_one_run(side_by_side) -> None:
 def _free_memory_that_the_allocator_keeps(size: int) -> list[bytearray]:
     """Leave a hole in the heap that is larger than a size, and return what stands behind it."""
     largest = 30 * 2**20  # glibc maps blocks of 32 MiB and more by themselves, and never keeps them
-    bytearray(largest + 2**20)  # once such a block was freed, those below its size come from the heap
+    bytearray(
+        largest + 2**20
+    )  # once such a block was freed, those below its size come from the heap
     hole = [bytearray(largest) for _ in range(size // largest + 1)]
     behind = [bytearray(2**17) for _ in range(4)]
     hole.clear()

@@ -369,5 +369,7 @@ def test_no_verb_is_forgotten() -> None:
     quick |= {"explain-many"}
     # and so has that of a screen: tests/screening, tests/sessions/test_screen_session.py
     quick |= {"screen", "merge", "predict-channel", "interpolate-codes"}
+    # made anew in seconds, and there as a whole or not at all: tests/exchange
+    quick |= {"export", "import"}
     tried = {name.partition(" ")[0].rstrip(",") for name in CASES} | {"benchmark", "demo"}
     assert {verb.name for verb in VERBS} == tried | quick

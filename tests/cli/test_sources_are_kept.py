@@ -38,6 +38,8 @@ CALLS = {
     # the map is looked at when the places are known to be good
     "screen": (["{M}", "{D}", "--plate-map={I}"], ["out"], "IDM"),
     "benchmark": (["real", "{D}"], ["out"], "D"),
+    "export": (["{M}", "--image={I}"], ["out"], "IM"),
+    "import": (["{I}"], ["out"], "I"),
     "demo": (["--no-window", "--data", "{D}"], ["out"], "D"),
 }
 WITHOUT_OVERWRITE = ("benchmark", "demo")

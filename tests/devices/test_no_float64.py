@@ -9,11 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import napari_why as why
 from napari_why.attribution import METHODS as ATTRIBUTIONS
@@ -104,6 +106,14 @@ def translated(name: str, classifier: Classifier, scenes: Dataset):
     return changed(name, found, scenes)
 
 
+def compared(classifier: Classifier, scenes: Dataset):
+    """Compare samples of a generator, the same one each time, by the classifier's features."""
+    small = {"size": 16, "epochs": 1, "widths": "4,4", "code_dimensions": 4}
+    generator = why.fit_generator(scenes, device="cpu", threads=1, **small)
+    report = why.evaluate_generator(generator, scenes, classifier=classifier, counts=(2, 4))
+    return report.table["distance"].to_numpy()
+
+
 def used(classifier: Classifier, scenes: Dataset):
     result = change(classifier, scenes)
     found = why.find_used_change(classifier, result, scenes.image(0), tiles=2)
@@ -129,6 +139,14 @@ def reconstructed(classifier: Classifier, scenes: Dataset):
 def generated(function: Callable[..., Any], classifier: Classifier, *args: Any, **options: Any):
     found = function(classifier, *args, **options)
     return found.images, found.probabilities
+
+
+def exported(classifier: Classifier, _scenes: Dataset) -> Any:
+    """Return what is in the folder that a classifier is given away as."""
+    with TemporaryDirectory() as place:
+        why.export_model(classifier, Path(place) / "hf", "huggingface", on_event=why.quiet)
+        tensors = load_file(Path(place) / "hf" / "weights.safetensors")
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
 QUESTIONS = [
@@ -168,9 +186,11 @@ QUESTIONS = [
     Question("iresnet", "predict", lambda c, s: c.predict(s.image(0)).probabilities),
     Question("iresnet", "second_opinion", lambda c, s: c.second_opinion(s.image(0))),
     Question("iresnet", "find_used_change", used),
+    Question("cam_net", "evaluate_generator", compared),
     Question("iresnet", "measure_dataset", measured),
     Question("iresnet", "evaluate", partial(evaluated, nulls=True)),
     Question("vae", "evaluate", partial(evaluated, nulls=False)),
+    Question("iresnet", "export_model", exported),
     Question("iresnet", "embed", lambda c, s: why.embed(c, s).latents),
     Question("vae", "reconstruct", reconstructed),
     Question("vae", "sample", lambda c, s: generated(why.sample, c, count=2)),

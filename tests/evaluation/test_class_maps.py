@@ -71,6 +71,19 @@ def test_the_mean_map_is_the_mean_over_wells_and_not_over_images(oracle, in_memo
     np.testing.assert_allclose(image.mean, sum(raw.values()) / 3, rtol=1e-6)
 
 
+def test_layers_of_class_maps_lie_beside_images_in_micrometres(oracle, in_memory) -> None:
+    plain = in_memory(noise_images(12), LABELS, WELLS)
+    size = {"unit": "um", "pixel_size": {"y": 0.5, "x": 0.25}}
+    images = [plain.image(row).assign_attrs(size) for row in range(12)]
+    dataset = why.Dataset.from_images(images, LABELS, well=WELLS)
+    for images_of, scale, unit in ((dataset, (0.5, 0.25), "micrometer"), (plain, (1, 1), "pixel")):
+        found = why.class_maps(
+            oracle(weights()), images_of, "input_x_gradient", options={"alignment": "none"}
+        )
+        for layer in why.to_layers(found):
+            assert (tuple(layer.scale), str(layer.units[0])) == (scale, unit)
+
+
 def test_the_map_of_the_wrong_class_and_differences_of_one_logit(oracle, in_memory) -> None:
     dataset = in_memory(noise_images(12), LABELS, WELLS)
     options = {"alignment": "none", "explained": "all"}

@@ -7,6 +7,7 @@ import napari_why as why
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.counterfactuals import counterfactual
 from napari_why.generation import interpolate, reconstruct, sample, traverse
+from napari_why.images import PixelSize
 from napari_why.latent_space import embed, project
 from napari_why.latent_space.projection import path_of
 from napari_why.output.layer_metadata import LayerFacts
@@ -44,6 +45,21 @@ def test_a_saved_and_loaded_classifier_reconstructs_the_same(
     assert np.array_equal(one.reconstruction, other.reconstruction)
     assert loaded.metrics == vae_classifier.metrics
     assert np.array_equal(sample(loaded, count=2).images, sample(vae_classifier, count=2).images)
+
+
+def test_what_a_decoder_makes_is_as_large_as_what_was_learnt_from(vae_classifier, image) -> None:
+    pixel = PixelSize(0.65, 0.65, "um")
+    assert PixelSize.of(image) == pixel
+    for made in (
+        sample(vae_classifier, count=2),
+        traverse(vae_classifier, image, steps=2),
+        interpolate(vae_classifier, image, image, steps=2),
+        reconstruct(vae_classifier, image),
+    ):
+        assert made.pixel_size == pixel
+        layer = why.to_layers(made)[0]
+        assert tuple(layer.scale[-2:]) == (0.65, 0.65)
+        assert [str(unit) for unit in layer.units[-2:]] == ["micrometer", "micrometer"]
 
 
 def test_the_errors_of_a_reconstruction_are_those_of_its_images(vae_classifier, image) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from napari.components import ViewerModel
 
 import napari_why as why
 from napari_why.core.errors import (
@@ -18,7 +19,9 @@ from napari_why.core.errors import (
 from napari_why.core.events import EpochFinished
 from napari_why.generation import ImageGenerator
 from napari_why.generation.saved_models import MODEL_FILE, is_generative_model
+from napari_why.images import NO_LENGTH
 from napari_why.model.description import checksum_of
+from napari_why.output.images import result_image
 from napari_why.output.layer_metadata import LayerFacts
 
 QUICK = {
@@ -223,3 +226,45 @@ def test_activation_is_maximised_in_its_code(generator, vae_classifier, scenes) 
 def test_classifiers_draw_from_no_class(vae_classifier) -> None:
     with pytest.raises(ParameterError, match="label: found 'treated' for a classifier"):
         why.sample(vae_classifier, label="treated")
+
+
+def test_samples_are_as_large_as_the_images_that_were_learnt_from(
+    generator, scenes, tmp_path
+) -> None:
+    """Beside layers in micrometres napari doubts the units of all, if one counts in pixels."""
+    raw = scenes.image(0)
+    pixel = raw.attrs["pixel_size"]["y"]
+    assert raw.attrs["unit"] == "um"
+    loaded = why.load_generator(generator.save(tmp_path / "made"))
+    # seen at half the size, its pixels are twice as large
+    half = why.fit_generator(scenes, on_event=why.quiet, **(QUICK | {"size": 16, "epochs": 1}))
+    for maker, size in ((generator, pixel), (loaded, pixel), (half, 2 * pixel)):
+        viewer = ViewerModel()
+        viewer.add_image(raw.values[0], scale=(pixel, pixel), units=("um", "um"))
+        made = maker.sample(count=2)
+        for layer in why.to_layers(made):
+            assert tuple(layer.scale[1:]) == pytest.approx((size, size))
+            viewer.add_layer(layer)
+        # None where they do not agree
+        assert [str(unit) for unit in viewer.layers.units][1:] == ["micrometer", "micrometer"]
+        why.write(result_image(made), tmp_path / f"{size}.ome.tif", overwrite=True)
+        written = why.read(tmp_path / f"{size}.ome.tif").attrs
+        assert (written["unit"], written["pixel_size"]["x"]) == ("um", pytest.approx(size))
+
+
+def test_of_images_without_a_length_samples_have_none(scenes) -> None:
+    size = {"unit": "pixel", "pixel_size": {"y": 1.0, "x": 1.0}}
+    images = [scenes.image(row).assign_attrs(size) for row in range(24)]
+    plain = why.Dataset.from_images(images, list(scenes.table["label"][:24]))
+    found = why.fit_generator(plain, on_event=why.quiet, **(QUICK | {"size": 16, "epochs": 1}))
+    assert found.pixel_size == NO_LENGTH
+    layer = why.to_layers(found.sample(count=2))[0]
+    assert (tuple(layer.scale[1:]), str(layer.units[1])) == ((1.0, 1.0), "pixel")
+
+
+@pytest.mark.parametrize("size", [{"y": 0, "x": 1, "unit": "um"}, {"y": 1, "x": 1, "unit": "ly"}])
+def test_a_pixel_size_that_cannot_be_is_refused(generator, tmp_path, size) -> None:
+    place = generator.save(tmp_path / "made")
+    altered(place, card={**generator.card, "pixel_size": size})
+    with pytest.raises(ModelFileError, match="pixel_size"):
+        why.load_generator(place)

@@ -112,14 +112,116 @@ def test_scores_are_in_parts_of_the_way_and_deviations(found):
     assert (hits["wells"] == 3).all()
 
 
-def test_corrected_p_are_those_of_all_compounds(found):
+def test_p_are_corrected_over_what_is_judged_and_hits_by_their_other_change(found):
     from scipy.stats import false_discovery_control
 
-    for kind in ("on-target", "off-target"):
-        p = found.hits[f"{kind} p"].to_numpy()
-        np.testing.assert_allclose(
-            found.hits[f"{kind} p corrected"], false_discovery_control(p, method="bh")
-        )
+    hits = found.hits
+    judged = ~hits["finding"].str.startswith("not judged")
+    assert list(hits["compound"][~judged]) == ["poison"]
+    shown = judged & (hits["other change"] == "shown")
+    for kind, families in (("off-target", [judged]), ("on-target", [judged & ~shown, shown])):
+        expected = np.full(len(hits), np.nan)
+        for family in families:
+            expected[family] = false_discovery_control(hits[f"{kind} p"][family], method="bh")
+        np.testing.assert_allclose(hits[f"{kind} p corrected"], expected)
+
+
+def test_what_lies_further_off_than_the_controls_lie_apart_is_no_hit():
+    wells = screened()
+    far = wells["Metadata_Compound"] == "both"
+    wells.loc[far, "latent 3"] += 40
+    hits = analyse_screen(wells, OPTIONS).hits.set_index("compound")
+    assert hits.loc["both", "finding"] == "unlike both controls"
+    assert hits.loc["both", "on-target p corrected"] < 0.05  # the log-odds alone would say so
+    assert "both" not in set(hits.index[is_hit(hits)])
+
+
+def test_the_number_that_tells_of_other_change_is_named():
+    wells = screened()
+    noise = np.random.default_rng(3).normal(0, 1, (len(wells), 3))
+    names = [f"texture of DAPI: {name}" for name in ("mean", "deviation", "regions")]
+    wells = wells.assign(**dict(zip(names, noise.T, strict=True)))
+    wells.loc[wells["Metadata_Compound"] == "full", "texture of DAPI: regions"] -= 6
+    hits = analyse_screen(wells, OPTIONS).hits.set_index("compound")
+    assert hits.loc["full", "finding"] == "towards healthy, with other change"
+    assert hits.loc["full", "largest change"] == "texture of DAPI: regions"
+    assert hits.loc["full", "largest change size"] < -3
+
+
+def test_two_wells_that_show_no_other_change_are_said_to_leave_it_open(found):
+    hits = analyse_screen(screened(2), OPTIONS).hits.set_index("compound")
+    assert set(hits["other change"]) <= {
+        "shown",
+        "less than the controls lie apart",
+        "cannot be told with 2 wells",
+    }
+    assert hits.loc["both", "other change"] == "shown"
+    # far fewer directions, and controls that lie further apart than what two wells leave open
+    assert hits.loc["full", "other change"] == "less than the controls lie apart"
+    near = screened(2)
+    for number in range(LATENTS):
+        near[f"latent {number}"] += np.random.default_rng(number).normal(0, 8, len(near))
+    told = analyse_screen(near, OPTIONS)
+    open_ones = told.hits["other change"] == "cannot be told with 2 wells"
+    assert open_ones.mean() > 0.5
+    clean = open_ones & (told.hits["finding"] == "towards healthy")
+    assert clean.any() == any(
+        "it cannot be told that they have none" in one for one in told.sentences
+    )
+
+
+def dosed_plate(*, shuffled):
+    """Wells of eight compounds, one a row, in ten doses from column 2 on, that all act alike."""
+    rng = np.random.default_rng(7)
+    places = [(row, column) for row in range(8) for column in range(10)]
+    at = rng.permutation(len(places)) if shuffled else np.arange(len(places))
+    rows = [
+        (f"{'ABCDEFGH'[places[one][0]]}{places[one][1] + 2:02d}", f"C{row}", 3.0**column, "sample")
+        for one, (row, column) in zip(at, places, strict=True)
+    ]
+    for number, letter in enumerate("ABCDEFGH"):
+        for column, name in (
+            (1, ("DMSO", "healthy")[number % 2]),
+            (12, ("healthy", "DMSO")[number % 2]),
+        ):
+            role = "negative control" if name == "DMSO" else "positive control"
+            rows.append((f"{letter}{column:02d}", name, np.nan, role))
+    names = ["Metadata_Well", "Metadata_Compound", "Metadata_Dose", "Metadata_Role"]
+    wells = pd.DataFrame(rows, columns=names)
+    way = np.where(wells["Metadata_Role"] == "positive control", 8.0, 0.0)
+    way = way + 8 / (1 + 100 / wells["Metadata_Dose"].fillna(1e-9))
+    return wells.assign(
+        **{
+            "Metadata_Plate": "P1",
+            "Metadata_quality": "",
+            "Metadata_fields": 1,
+            "Metadata_fields failed": 0,
+            "flagged": 0.0,
+            "log-odds of healthy": way + rng.normal(0, 1, len(wells)),
+        }
+    )
+
+
+def test_doses_along_columns_are_told_and_not_taken_out_with_the_place():
+    along, at_random = (analyse_screen(dosed_plate(shuffled=one), OPTIONS) for one in (False, True))
+    assert any(one.startswith("doses go with columns on plate P1") for one in along.warnings)
+    assert any(one.startswith("compounds go with rows on plate P1") for one in along.warnings)
+    assert not any("go with" in one for one in at_random.warnings)
+    # what all doses of a column have in common is their effect
+    assert not any("trust B scores more" in one for one in along.warnings)
+    strong = along.hits[along.hits["dose"] == 3.0**9]
+    assert (strong["B score of log-odds"] > 0).all()
+
+
+def test_compounds_in_the_same_well_of_each_plate_are_told(found):
+    wells = screened(2)
+    assert not any("in the same well" in one for one in analyse_screen(wells, OPTIONS).warnings)
+    first = wells[wells["Metadata_Plate"] == "P1"]
+    again = pd.concat([first, first.assign(Metadata_Plate="P2")], ignore_index=True)
+    told = analyse_screen(again, OPTIONS).warnings
+    assert any(
+        "25 of 25 compounds and doses on several plates lie in the same well" in one for one in told
+    )
 
 
 def test_controls_are_judged_by_plate_and_together(found):

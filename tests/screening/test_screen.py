@@ -376,6 +376,41 @@ def test_a_plan_is_the_same_wherever_the_plates_lie(plates, plate_map, tmp_path)
     assert len(keys) == len(here.wells)
 
 
+def test_a_control_may_have_a_comma_in_its_name():
+    options = ScreenOptions(negative='"1,10-phenanthroline", DMSO', positive='2"-deoxy')
+    assert options.negatives == ("1,10-phenanthroline", "DMSO")
+    assert options.positives == ('2"-deoxy',)
+    assert ScreenOptions().negatives == ScreenOptions(negative=" , ").negatives == ()
+    with pytest.raises(ParameterError, match=r'expected values between commas, such as "1,10-'):
+        ScreenOptions(negative='"1,10-phenanthroline').negatives  # noqa: B018
+
+
+def test_the_format_of_a_plate_is_by_map_and_images_and_told_where_it_is_a_guess(plates, tmp_path):
+    assert plan_screen([plates], plates.parent / "plate_map.csv", ScreenOptions()).shape == (4, 6)
+    text = (plates.parent / "plate_map.csv").read_text()
+    larger = tmp_path / "map.csv"
+    larger.write_text(text + "P1,H12,C999\n")
+    plan = plan_screen([plates], larger, ScreenOptions())
+    assert (plan.shape, plan.to_dict()["shape"]) == ((8, 12), [8, 12])
+    assert not any("plate_wells" in note for note in plan.notes)
+    larger.write_text(text + "P1,G11,C999\n")
+    guessed = plan_screen([plates], larger, ScreenOptions())
+    assert guessed.shape == (8, 12)
+    assert any("taken for those of 96 wells" in note for note in guessed.notes)
+    asked = plan_screen([plates], larger, ScreenOptions(plate_wells=384))
+    assert (asked.shape, any("plate_wells" in note for note in asked.notes)) == ((16, 24), False)
+    with pytest.raises(ParameterError, match="plate_wells: found 24, but well G11; expected 96 or"):
+        plan_screen([plates], larger, ScreenOptions(plate_wells=24))
+
+
+def test_wells_at_the_edge_are_those_of_the_format(model, plates, plate_map, tmp_path):
+    found = screen(model, plates, tmp_path / "out", plate_map=plate_map, plate_wells=96, **CONTROLS)
+    assert found.analysis.shape == (8, 12)
+    edge = found.analysis.wells.set_index("Metadata_Well")["Metadata_at the edge"]
+    assert edge["A05"].all()
+    assert not edge["D06"].any()  # at the edge of a plate of 24
+
+
 def test_wells_without_images_and_columns_of_the_map_are_kept(model, plates, tmp_path):
     lines = (plates.parent / "plate_map.csv").read_text().splitlines()
     dosed = [lines[0] + ",dose,notes"] + [

@@ -1,6 +1,6 @@
 """Statistics of screens against their formulas, cases that are known, and properties that must hold."""
 
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
@@ -11,13 +11,16 @@ from scipy import stats
 from sklearn.metrics import average_precision_score
 
 from napari_why.core.errors import ParameterError
+from napari_why.measurement.statistics import correct_p
 from napari_why.screening.statistics import (
     MEASURES,
+    LargestChange,
     OffTarget,
     OnTarget,
     average_precision,
     explain_by_position,
     fit_dose_response,
+    heed_samples,
     lie_at_edge,
     measure_activity,
     median_polish,
@@ -25,12 +28,20 @@ from napari_why.screening.statistics import (
     place_between_controls,
     plate_centres,
     plate_shape,
+    rank_with_place,
     robust_ssmd,
     robust_z_prime,
     score_residuals,
     separate,
+    shape_of,
+    share_places,
     ssmd,
 )
+from napari_why.screening.statistics.scores import excess_kurtosis, tail_freedom
+from napari_why.screening.tables import NEGATIVE as NEGATIVE_ROLE
+from napari_why.screening.tables import PLATE, ROLE
+from napari_why.screening.tables import POSITIVE as POSITIVE_ROLE
+from napari_why.simulation.wells import SCORE, WellsDesign, simulate_wells
 
 NEGATIVE = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
 POSITIVE = np.array([21.0, 23.0, 25.0, 27.0, 29.0])
@@ -112,6 +123,28 @@ def test_a_median_polish_of_a_known_table():
     np.testing.assert_allclose(found.columns, [-1, 0, 1])
     assert found.overall == 5
     np.testing.assert_allclose(found.residuals, [[0, 0, 0], [0, 0, 3], [0, 0, 0]])
+
+
+def test_a_median_polish_leaves_an_axis_alone_that_holds_what_is_looked_for():
+    rows, columns = np.array([0.0, 4.0, 8.0]), np.array([0.0, 1.0, 3.0, 9.0])
+    grid = np.add.outer(rows, columns)
+    found = median_polish(grid, by_columns=False)
+    np.testing.assert_allclose(found.columns, 0)
+    np.testing.assert_allclose(found.rows, [-4, 0, 4])
+    np.testing.assert_allclose(found.residuals, np.tile(columns - 2, (3, 1)))
+    neither = median_polish(grid, by_rows=False, by_columns=False)
+    assert neither.overall == np.median(grid)
+    np.testing.assert_allclose(neither.residuals, grid - np.median(grid))
+    # a plate whose doses go with columns keeps them in its B scores, the other one does not
+    wells = wells_of(3, 4)
+    scores = score_residuals(
+        np.tile(grid.ravel() + np.resize([0.1, -0.1, 0.05, -0.2, 0.02], 12), 2),
+        ["a"] * 12 + ["b"] * 12,
+        wells * 2,
+        free={"a": (True, False)},
+    ).reshape(2, 3, 4)
+    assert (np.diff(scores[0], axis=1) > 0).all()
+    assert not (np.diff(scores[1], axis=1) > 0).all()
 
 
 @given(arrays.arrays(float, st.tuples(st.integers(2, 6), st.integers(2, 6)), elements=values))
@@ -206,6 +239,43 @@ def test_few_wells_have_no_positional_share():
     assert np.isnan(explain_by_position(np.arange(3.0), ["A01", "A02", "B01"], draws=9).share)
     with pytest.raises(ParameterError, match="found 2 for 1 wells"):
         explain_by_position(np.arange(2.0), ["A01"])
+
+
+def test_plates_of_some_wells():
+    assert [shape_of(count) for count in (6, 96, 1536)] == [(2, 3), (8, 12), (32, 48)]
+    with pytest.raises(ParameterError, match="plate_wells: found 100; expected one of 6, 12, 24"):
+        shape_of(100)
+
+
+def test_pairs_of_a_label_in_a_row_are_counted():
+    labels, rows = ["a", "a", "a", "b", "b", 7], np.array([0, 0, 1, 2, 2, 0])
+    share, _ = share_places(labels, rows, draws=99)
+    assert share == 2 / 4  # of the pairs aa, aa, aa, bb
+    # against every order of the labels
+    expected = np.mean(
+        [
+            sum(
+                labels[one] == labels[other] and order[one] == order[other]
+                for one, other in combinations(range(6), 2)
+            )
+            >= 2
+            for order in set(permutations(rows.tolist()))
+        ]
+    )
+    assert share_places(labels, rows, draws=5000)[1] == pytest.approx(expected, abs=0.03)
+    assert np.isnan(share_places(["a", "b"], np.array([0, 1]), draws=9)[0])
+    assert share_places(["a", "a"], np.array([3, 3]), draws=9)[1] == 1  # one row tells nothing
+
+
+def test_doses_in_the_order_of_their_places():
+    axis = np.array([1, 2, 3, 4, 9, 7, 5, 3])
+    doses = np.array([1.0, 2, 4, 8, 1, 10, 100, 1000])
+    compounds = ["a"] * 4 + ["b"] * 4
+    assert rank_with_place(doses, compounds, axis) == 1
+    mixed = np.array([1.0, 8, 2, 4])
+    expected = abs(stats.spearmanr(mixed, [1, 2, 3, 4]).statistic)
+    assert rank_with_place(mixed, ["a"] * 4, axis[:4]) == pytest.approx(expected)
+    assert rank_with_place(doses[:3], ["a"] * 3, axis[:3]) == 0
 
 
 # dose-response
@@ -433,6 +503,129 @@ def test_scores_do_not_depend_on_the_units_of_numbers():
     assert (one.value, one.p) == pytest.approx((other.value, other.p))
     constant = np.column_stack([numbers, np.full(len(numbers), 7.0)])
     assert OffTarget(constant, plates, negative, positive).score(wells).p == pytest.approx(one.p)
+
+
+def test_tails_of_a_mean_have_the_kurtosis_of_the_wells_over_their_number():
+    # the moments of Student's t: excess kurtosis 6 / (v - 4)
+    for excess, wells in ((3.0, 1), (6.0, 2), (1.5, 4)):
+        free = float(tail_freedom(excess, wells, 10**9))
+        assert stats.t(free).stats("k") == pytest.approx(excess / wells, rel=1e-4)
+    assert float(tail_freedom(-1.0, 2, 30)) == 30
+    residuals = np.random.default_rng(0).standard_t(6, (400, 1))
+    assert excess_kurtosis(residuals)[0] == pytest.approx(
+        stats.kurtosis(residuals[:, 0], bias=False)
+    )
+    assert excess_kurtosis(np.ones((9, 2))).tolist() == [0, 0]
+    assert excess_kurtosis(residuals[:3]).tolist() == [0]
+
+
+def test_p_of_samples_that_vary_more_than_controls_are_widened_and_never_made_smaller():
+    rng = np.random.default_rng(1)
+    z = 1.5 * rng.normal(0, 1, 400) + 0.4
+    z[:20] += 8
+    p = stats.norm.sf(z)
+    found = heed_samples(p)
+    assert (found.spread, found.centre) == pytest.approx((1.5, 0.4), abs=0.25)
+    assert (found.p >= p).all()
+    assert np.mean(p[20:] <= 0.05) > 0.1
+    assert np.mean(found.p[20:] <= 0.05) < 0.07
+    narrow = heed_samples(stats.norm.sf(0.3 * rng.normal(0, 1, 400) - 1))
+    assert narrow.tests == 400
+    np.testing.assert_allclose(narrow.p, heed_samples(narrow.p).p)
+
+
+def test_few_tests_say_nothing_of_chance_and_missing_ones_stay():
+    p = np.array([0.2, np.nan, 1e-9])
+    found = heed_samples(p)
+    np.testing.assert_array_equal(found.p, p)
+    assert (found.tests, found.spread) == (0, 1)
+    many = np.append(np.linspace(0.01, 0.99, 50), [np.nan, 0.0, 1.0])
+    found = heed_samples(many)
+    assert np.isnan(found.p[50])
+    assert found.p[51] < 1e-20
+    assert found.tests == 52
+
+
+def test_the_largest_change_is_that_of_a_bonferroni_corrected_t_test():
+    rng = np.random.default_rng(2)
+    numbers = rng.uniform(-1, 1, (50, 4))  # lighter tails than normal
+    negative, positive = np.arange(50) < 20, (np.arange(50) >= 20) & (np.arange(50) < 40)
+    numbers[positive, 0] += 5
+    own = np.array([40, 41])
+    numbers[own, 2] -= 6
+    numbers[own, 0] += 3  # between the controls: on the way
+    found = LargestChange(numbers, ["p"] * 50, negative, positive).score(own)
+    assert found.place == 2
+    centred = numbers[:, 2] - numbers[negative, 2].mean()
+    end, mean = centred[positive].mean(), centred[own].mean()
+    beyond = mean - min(0.0, end)
+    deviation = max(numbers[mask, 2].std(ddof=1) for mask in (negative, positive))
+    assert found.size == pytest.approx(beyond / deviation)
+    error = deviation * np.sqrt(1 / 2 + 1 / 20 + (1 / 20 if end < 0 else 0))
+    assert found.p == pytest.approx(4 * 2 * stats.t.sf(-beyond / error, 19))
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_a_largest_change_of_nothing_is_found_as_often_as_p_says(heavy):
+    p = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        numbers = rng.standard_t(5, (80, 30)) if heavy else rng.normal(0, 1, (80, 30))
+        negative, positive = np.arange(80) < 32, (np.arange(80) >= 32) & (np.arange(80) < 64)
+        change = LargestChange(numbers, ["p"] * 80, negative, positive)
+        p += [change.score(np.array([one, one + 1])).p for one in range(64, 80, 2)]
+    assert np.mean(np.array(p) <= 0.05) < 0.08
+
+
+def test_numbers_in_which_samples_vary_more_than_controls_tell_less():
+    rng = np.random.default_rng(4)
+    numbers = rng.normal(0, 1, (132, 3))
+    negative, positive = np.arange(132) < 16, (np.arange(132) >= 16) & (np.arange(132) < 32)
+    numbers[32:, 1] = 3 * numbers[32:, 1] + 4  # of all samples: their place, say
+    samples = [np.array([one, one + 1]) for one in range(32, 132, 2)]
+    change = LargestChange(numbers, ["p"] * 132, negative, positive)
+    before = np.array([change.score(own).p for own in samples])
+    change.heed_samples(samples[:10])  # too few to be asked
+    assert [change.score(own).p for own in samples[:3]] == before[:3].tolist()
+    change.heed_samples(samples)
+    after = np.array([change.score(own).p for own in samples])
+    assert np.mean(before < 0.05) > 0.5
+    assert np.mean(after < 0.05) < 0.1
+    assert (
+        LargestChange(numbers[:, :0], ["p"] * 132, negative, positive).score(samples[0]).place == -1
+    )
+
+
+RATES = [
+    {},
+    {"active": 0.0},
+    {"active": 0.4},
+    {"controls": 2},
+    {"controls": 4, "plates": 3},
+    {"plates": 1},
+    {"place": 1.0},
+    {"place": 1.0, "same_places": False},
+    {"heavy": True},
+    {"wider": 0.4},
+]
+
+
+@pytest.mark.parametrize("changes", RATES, ids=str)
+def test_hits_hold_the_rate_of_false_ones_that_is_asked_for(changes):
+    shares = []
+    for seed in range(40):
+        table = simulate_wells(WellsDesign(compounds=120, seed=seed, **changes))
+        plates, role = list(table[PLATE]), table[ROLE].to_numpy()
+        negative, positive = role == NEGATIVE_ROLE, role == POSITIVE_ROLE
+        way = place_between_controls(table[SCORE].to_numpy(), plates, negative, positive)
+        on = OnTarget(way, plates, negative)
+        samples = table[role == "sample"].groupby("Metadata_Compound")
+        p = np.array([on.score(own.to_numpy()).p for own in samples.groups.values()])
+        active = samples["Metadata_active"].first().to_numpy()
+        chosen = correct_p(heed_samples(p).p) <= 0.05
+        shares.append((chosen & ~active).sum() / max(chosen.sum(), 1))
+    # 5 % and what chance of 40 screens adds to it: two standard errors, and none that is 0
+    assert np.mean(shares) <= 0.05 + 2 * np.std(shares) / 40**0.5
 
 
 def test_few_controls_give_no_score():

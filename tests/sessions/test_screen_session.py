@@ -175,6 +175,22 @@ def test_a_finished_screen_tells_values_roles_and_findings(finished):
     assert all(state.hit_of_well("P1", name) is None for name in controls)
 
 
+def test_compounds_of_any_name_lead_to_their_wells(model, plate_map, tmp_path):
+    names = {"C001": "=1+1", "C002": "NA"}
+    text = plate_map.read_text()
+    for old, new in names.items():
+        text = text.replace(old, new)
+    (tmp_path / "map.csv").write_text(text)
+    out = tmp_path / "out"
+    screen(model, plate_map.parent / "plates", out, plate_map=tmp_path / "map.csv", **ASKED)
+    assert "'=1+1" in (out / "hits.csv").read_text()  # no formula for a spreadsheet
+    state = read_screen(out)
+    assert set(state.hits["compound"]) == set(names.values())
+    for number in range(2):
+        ((plate, well),) = state.wells_of_hit(number)
+        assert state.hit_of_well(plate, well) == number
+
+
 def test_tables_that_cannot_be_read_are_named(finished, tmp_path):
     shutil.copytree(finished, tmp_path / "out")
     (tmp_path / "out" / "wells.parquet").write_bytes(b"no table")

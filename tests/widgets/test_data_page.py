@@ -8,6 +8,7 @@ import pytest
 import tifffile
 from napari.components import ViewerModel
 
+from napari_why.datasets import Choices, Dataset
 from napari_why.images import make_image
 from napari_why.simulation import simulate_to_folder
 from napari_why.widgets.class_preview import draw_in_one_contrast
@@ -90,6 +91,56 @@ def test_another_column_or_only_controls_ask_for_no_file_again(
     panel.choices.channels[0].setText("DAPI")
     panel.use()
     assert opening.state.dataset.channels[0] == "DAPI"
+
+
+def test_what_was_opened_elsewhere_is_asked_again_with_its_answers(opening, plate) -> None:
+    dataset = Dataset.from_plate(
+        *plate,
+        label="drug",
+        classes=["DMSO", "FCCP"],
+        channels=["DAPI", "TMRM"],
+        group="batch",
+    )
+    dataset = dataset.where("control", ["yes"])
+    assert dataset.opened_as
+    opening.state.dataset = dataset  # as a session that is opened does
+    panel = opening.dataset
+    assert panel.where.text() == "images, with the plate map map.csv."
+    assert not panel.change.isHidden()
+    panel.change.click()
+    answers = panel.choices.choices()
+    assert answers == Choices(
+        label="drug",
+        classes=("DMSO", "FCCP"),
+        group="batch",
+        channels=("DAPI", "TMRM"),
+        only=("control", ("yes",)),
+    )
+    assert panel.choices.classes.names(ticked=False) == ("intermediate",)
+    panel.use()
+    assert opening.message.kind != "error", opening.message.text()
+    assert list(opening.state.dataset.table["path"]) == list(dataset.table["path"])
+    assert opening.state.dataset.channels == dataset.channels
+
+
+def test_change_asks_about_what_is_in_use(opening, plate, tmp_path: Path) -> None:
+    panel = opening.dataset
+    panel.open_location(*plate)
+    panel.use()
+    simulate_to_folder(tmp_path / "cells", 8, size=24, wells=4)
+    opening.state.dataset = Dataset.open(tmp_path / "cells").split(seed=7)
+    panel.change.click()
+    assert panel.choices.classes.names() == opening.state.dataset.classes
+    assert panel.seed.value() == opening.state.dataset.opened_as["split_seed"] == 7
+    opening.state.dataset = opening.state.dataset.rename_channels(["a", "b"])
+    panel.change.click()
+    assert panel.choices.classes.names() == opening.state.dataset.classes
+    assert panel.where.text().startswith("cells")
+
+
+def test_of_images_in_memory_nothing_can_be_asked(opening) -> None:
+    opening.dataset.open_simulated()
+    assert opening.dataset.change.isHidden()
 
 
 def test_names_of_channels_are_proposed_and_remembered(opening, plate) -> None:

@@ -174,6 +174,21 @@ def test_a_way_leads_from_the_image_in_use_to_another_that_is_open(
     assert page.second.isHidden()
 
 
+@pytest.mark.parametrize("network", ["autoencoder", "denoising_autoencoder"])
+def test_autoencoders_that_cannot_be_drawn_from_lead_from_image_to_image_too(
+    page, viewer, qtbot, dataset, network
+) -> None:
+    plain = why.fit(dataset, network, network_parameters=TINY_VAE, **QUICK)
+    state_of(viewer).classifier = plain
+    box = page.task.box
+    able = {box.itemData(i) for i in range(box.count()) if box.model().item(i).isEnabled()}
+    assert able == {"reconstruct", "traverse", "interpolate"}
+    viewer.layers.extend(layers_of(dataset.image(1)))
+    made = run(page, qtbot, "interpolate", 2, steps=3)
+    start = why.reconstruct(plain, page.layers.image()).reconstruction
+    np.testing.assert_allclose([layer.data[0] for layer in made], start, rtol=1e-4)
+
+
 def test_a_way_leads_to_an_image_of_a_file(page, qtbot, dataset, vae, tmp_path) -> None:
     write(dataset.image(2), tmp_path / "goal.ome.tif")
     page.second.add_file(tmp_path / "goal.ome.tif")

@@ -1,5 +1,7 @@
 """Training what makes images on the Generate page: each kind, its curves, its report and what is said."""
 
+import gc
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -187,33 +189,135 @@ def test_a_network_that_cannot_be_inverted_is_told_beforehand(page, viewer, data
         why.fit_translation(state_of(viewer).classifier, dataset)
 
 
-def test_a_cancelled_training_keeps_the_last_epoch(page, monkeypatch) -> None:
-    training = set_up(page, "generator", epochs=50)
-    runner = page.dock.runner
-
-    def stop(event):
-        if isinstance(event, EpochFinished):
-            runner.cancel()
+def interrupt(training, monkeypatch, kind, happen) -> None:
+    """Let something happen after each epoch of a training."""
+    known = training._kinds[kind]
 
     # in the work itself: with no thread, events come to the page once it is done
-    real = why.fit_generator
-
-    def fit(dataset, *, on_event, **further):
+    def fit(*given, on_event, **further):
         def listen(event):
             on_event(event)
-            stop(event)
+            if isinstance(event, EpochFinished):
+                happen()
 
-        return real(dataset, on_event=listen, **further)
+        return known.fit(*given, on_event=listen, **further)
 
-    kinds = dict(training._kinds)
-    kinds["generator"] = train_generator_panel.Trained(
-        "Generator", "about", kinds["generator"].options, fit
-    )
-    monkeypatch.setattr(training, "_kinds", kinds)
+    changed = train_generator_panel.Trained("Interrupted", "about", known.options, fit, known.of)
+    monkeypatch.setattr(training, "_kinds", {**training._kinds, kind: changed})
+
+
+def test_a_cancelled_training_keeps_the_last_epoch(page, monkeypatch) -> None:
+    training = set_up(page, "generator", epochs=50)
+    interrupt(training, monkeypatch, "generator", page.dock.runner.cancel)
     training.train()
     assert page.maker.current.card["training"]["status"] == "cancelled"
     assert len(page.maker.current.card["training"]["history"]) == 1
     assert page.maker.about.text().endswith("trained for 1 epoch, when it was stopped.")
+
+
+def test_a_stopped_training_goes_on_to_what_it_would_have_been(page, monkeypatch, dataset) -> None:
+    training = set_up(page, "generator", epochs=3)
+    whole = why.fit_generator(dataset, on_event=why.quiet, **training.form.values())
+    interrupt(training, monkeypatch, "generator", page.dock.runner.cancel)
+    assert training.resume_button.isHidden()
+    training.train()
+    (partial,) = state_of(page.dock.viewer).makers
+    assert training.resume_button.isEnabled()
+    # whatever is chosen meanwhile, it is that training which goes on
+    training.form.set_value("epochs", 9)
+    while not training.resume_button.isHidden():  # cancelled after each epoch that is left
+        training.resume()
+        assert page.dock.message.kind != "error", page.dock.message.text()
+    (maker,) = state_of(page.dock.viewer).makers
+    assert maker is not partial
+    assert maker.fingerprint == whole.fingerprint
+    assert len(maker.card["training"]["history"]) == 3
+
+
+@pytest.mark.parametrize("kind", ["translation", "flow"])
+def test_a_stopped_translation_goes_on_with_the_classifier_that_it_was_begun_for(
+    page, viewer, classifier, monkeypatch, dataset, kind
+) -> None:
+    state_of(viewer).classifier = classifier
+    training = set_up(page, kind, epochs=2)
+    fit = {"translation": why.fit_translation, "flow": why.fit_flow}[kind]
+    whole = fit(classifier, dataset, on_event=why.quiet, **training.form.values())
+    interrupt(training, monkeypatch, kind, page.dock.runner.cancel)
+    training.train()
+    assert state_of(viewer).classifier.fingerprint != whole.fingerprint
+    while not training.resume_button.isHidden():
+        training.resume()
+        assert page.dock.message.kind != "error", page.dock.message.text()
+    assert state_of(viewer).classifier.fingerprint == whole.fingerprint
+    assert "loaded meanwhile" not in training.status.text()
+
+
+def test_a_training_that_broke_off_goes_on_after_a_restart(
+    dock, page, monkeypatch, dataset, tmp_path
+) -> None:
+    def break_off():
+        raise MemoryError
+
+    training = set_up(page, "generator", epochs=2)
+    whole = why.fit_generator(dataset, on_event=why.quiet, **training.form.values())
+    training.checkpoints.line.setText(str(tmp_path / "kept"))
+    interrupt(training, monkeypatch, "generator", break_off)
+    training.train()
+    assert page.dock.message.kind == "error"
+    assert not training.resume_button.isHidden()
+    said = page.dock.settings()
+
+    again = dock(ClassifierDock, ViewerModel())
+    state_of(again.viewer).dataset = dataset
+    again.generation.load_catalogue()
+    again.restore_settings(said)
+    training = again.generation.training
+    assert training.resume_button.isEnabled()
+    training.form.set_value("batch_size", 5)
+    training.resume()
+    assert "batch_size was" in again.message.text()
+    training.form.set_value("batch_size", 16)
+    training.resume()
+    (maker,) = state_of(again.viewer).makers
+    assert maker.fingerprint == whole.fingerprint
+    # which none that begins anew writes over
+    training.train()
+    assert "earlier training's checkpoints" in again.message.text()
+
+
+def test_checkpoints_without_a_folder_go_with_the_training(page) -> None:
+    attempt = set_up(page, "generator", epochs=1).prepare()
+    assert not attempt.can_go_on
+    attempt.run(resume=False, on_event=why.quiet, cancelled=lambda: False)
+    folder = attempt.folder
+    assert list(folder.glob("epoch-*"))
+    assert not attempt.can_go_on, "it is done"
+    del attempt
+    gc.collect()
+    assert not folder.parent.exists()
+
+
+def test_the_time_of_a_training_is_told_once_one_like_it_was_done(page, monkeypatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(train_generator_panel, "monotonic", lambda: now[0])
+    training = set_up(page, "generator", epochs=2)
+
+    def pass_time():
+        now[0] += 30
+
+    interrupt(training, monkeypatch, "generator", pass_time)
+    time = training.form.presets.time
+    assert time.text() == ""
+    training.train()
+    assert time.text() == "about 60 seconds on this computer"
+    training.form.set_value("epochs", 20)
+    assert time.text() == "about 10 minutes on this computer"
+    training.form.set_value("batch_size", 3)
+    assert time.text() == ""
+    training.form.set_value("batch_size", 16)
+    assert time.text() == "about 10 minutes on this computer"
+    training.what.setCurrentIndex(training.what.findData("predictor"))
+    assert training.form.presets.time.text() == ""
 
 
 def test_the_form_comes_back_with_a_session(dock, page, dataset) -> None:

@@ -274,6 +274,18 @@ class ClassTranslators:
     def translate(self, images: Tensor, source: int, target: int) -> Tensor:
         """Return standardised images (N, C, H, W) of a class as those of another, where they are.
 
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+            Standardised.
+        source, target : int
+            Class indices.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
+            On the images' device; locked channels as they were.
+
         Raises
         ------
         ParameterError
@@ -288,7 +300,19 @@ class ClassTranslators:
         return translator.to(images.device)(images)  # type: ignore[no-any-return]
 
     def fits(self, classes: int, channels: int) -> bool:
-        """Tell whether all directions are between so many classes; latents are none of its business."""
+        """Tell whether all directions are between so many classes; latents are none of its business.
+
+        Parameters
+        ----------
+        classes : int
+            Number of classes.
+        channels : int
+            Of latents; not looked at.
+
+        Returns
+        -------
+        bool
+        """
         del channels
         return all(
             source != target and max(source, target) < classes
@@ -317,6 +341,17 @@ class ClassTranslators:
     @classmethod
     def from_parts(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Self:
         """Put together what :meth:`tensors` and :meth:`to_dict` took apart.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+            By name, of each direction.
+        plain : mapping
+            JSON types.
+
+        Returns
+        -------
+        ClassTranslators
 
         Raises
         ------

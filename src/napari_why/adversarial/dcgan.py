@@ -134,7 +134,22 @@ class DcganGame(Game):
         return {"making": generator_loss(self.options.loss, logits)}
 
     def make(self, count: int, labels: Tensor, random: torch.Generator) -> Tensor:
-        """Return so many images of random codes, of the classes (count,) where it knows any."""
+        """Return so many images of random codes, of the classes (count,) where it knows any.
+
+        Parameters
+        ----------
+        count : int
+            Number of images.
+        labels : Tensor, int64, shape (count,)
+            Classes; its device is that of the images.
+        random : torch.Generator
+            On the CPU.
+
+        Returns
+        -------
+        Tensor, shape (count, C, H, W)
+            Standardised.
+        """
         codes = torch.randn(count, self.options.code_dimensions, generator=random)
         made: Tensor = self.generator(
             codes.to(labels.device), labels if self.generator.classes else None

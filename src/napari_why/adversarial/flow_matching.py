@@ -57,7 +57,18 @@ class FlowOptions(PlayOptions):
 
 
 def take_channels(images: Tensor, channels: Sequence[int]) -> Tensor:
-    """Return channels (N, k, H, W) of images (N, C, H, W)."""
+    """Return channels (N, k, H, W) of images (N, C, H, W).
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, C, H, W)
+    channels : sequence of k int
+
+    Returns
+    -------
+    Tensor, shape (N, k, H, W)
+        On the images' device.
+    """
     return images.index_select(1, torch.tensor(channels, dtype=torch.int64, device=images.device))
 
 
@@ -96,6 +107,11 @@ class Velocity(nn.Module):
         images : Tensor, shape (N, C, H, W)
             Standardised; only their locked channels are looked at.
         labels, times : Tensor, shape (N,)
+
+        Returns
+        -------
+        Tensor, shape (N, free, H, W)
+            Standard deviations per unit of time.
         """
         height, width = moving.shape[-2:]
         classes = torch.arange(self.classes).to(labels.device)
@@ -221,6 +237,11 @@ class ClassFlow:
             Class indices.
         steps : int
             Of Heun's method, each way.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
+            Locked channels are those of ``images``.
         """
         velocity = self.velocity.to(images.device)
         free = velocity.free
@@ -233,7 +254,23 @@ class ClassFlow:
     def draw(
         self, images: Tensor, label: int, random: torch.Generator, steps: int = STEPS
     ) -> Tensor:
-        """Return images of a class drawn from noise, with the locked channels of these (N, C, H, W)."""
+        """Return images of a class drawn from noise, with the locked channels of these (N, C, H, W).
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+            Standardised; their locked channels stay.
+        label : int
+            Class index.
+        random : torch.Generator
+            On the CPU, of the noise.
+        steps : int
+            Of Heun's method.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
+        """
         velocity = self.velocity.to(images.device)
         places = torch.tensor(velocity.free, device=images.device)
         before = take_channels(images, velocity.free)
@@ -260,7 +297,19 @@ class ClassFlow:
         return place
 
     def fits(self, classes: int, channels: int) -> bool:
-        """Tell whether it is of so many classes; latents are none of its business."""
+        """Tell whether it is of so many classes; latents are none of its business.
+
+        Parameters
+        ----------
+        classes : int
+            Number of classes.
+        channels : int
+            Of latents; not looked at.
+
+        Returns
+        -------
+        bool
+        """
         del channels
         return self.velocity.classes == classes
 
@@ -285,6 +334,17 @@ class ClassFlow:
     @classmethod
     def from_parts(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Self:
         """Put together what :meth:`tensors` and :meth:`to_dict` took apart.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+            By name, of the velocity.
+        plain : mapping
+            JSON types.
+
+        Returns
+        -------
+        ClassFlow
 
         Raises
         ------

@@ -22,6 +22,10 @@ def discriminator_loss(kind: LossKind, real: Tensor, made: Tensor) -> Tensor:
     real, made : Tensor
         Logits of real and of made images, of any shape.
 
+    Returns
+    -------
+    Tensor, shape ()
+
     Examples
     --------
     >>> sure = torch.tensor([2.0])
@@ -41,6 +45,17 @@ def generator_loss(kind: LossKind, made: Tensor) -> Tensor:
     """Return what a generator minimises, given the discriminator's logits of what it made.
 
     ``hinge``: -made; ``non_saturating``: -log p(real); ``least_squares``: (made - 1)^2.
+
+    Parameters
+    ----------
+    kind : {"hinge", "non_saturating", "least_squares"}
+    made : Tensor
+        Logits of made images, of any shape.
+
+    Returns
+    -------
+    Tensor, shape ()
+        A mean over all logits.
     """
     match kind:
         case "hinge":
@@ -70,6 +85,10 @@ def augment_differentiably(images: Tensor, random: torch.Generator) -> Tensor:
         Standardised, so that 0 is the mean that a hole is filled with.
     random : torch.Generator
         On the CPU.
+
+    Returns
+    -------
+    Tensor, shape (N, C, H, W)
 
     Examples
     --------

@@ -142,13 +142,30 @@ class Game(nn.Module, ABC):
         labels : Tensor, int64, shape (N,)
         random : torch.Generator
             On the CPU; of it all that is drawn, so that every device draws the same.
+
+        Returns
+        -------
+        dict of str to Tensor, shape ()
         """
 
     @abstractmethod
     def generator_losses(
         self, images: Tensor, labels: Tensor, random: torch.Generator
     ) -> dict[str, Tensor]:
-        """Return what the generator minimises on a batch, weighted, by name."""
+        """Return what the generator minimises on a batch, weighted, by name.
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+            Standardised, on the players' device.
+        labels : Tensor, int64, shape (N,)
+        random : torch.Generator
+            On the CPU; of it all that is drawn.
+
+        Returns
+        -------
+        dict of str to Tensor, shape ()
+        """
 
     def look(self, random: torch.Generator) -> Look:
         """Look at what the averaged generator makes; it is in evaluation mode."""

@@ -44,7 +44,17 @@ class ClassNorm(nn.Module):
         nn.init.zeros_(self.offset.weight)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Normalise maps (N, K, h, w) of images of classes (N,)."""
+        """Normalise maps (N, K, h, w) of images of classes (N,).
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, K, h, w)
+        labels : Tensor, int64, shape (N,)
+
+        Returns
+        -------
+        Tensor, shape (N, K, h, w)
+        """
         gain, offset = (part(labels)[:, :, None, None] for part in (self.gain, self.offset))
         maps: Tensor = self.norm(x) * gain + offset
         return maps
@@ -90,7 +100,23 @@ class CodeToImage(nn.Module):
         _draw_first_weights(self)
 
     def forward(self, codes: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return standardised images (N, C, H, W) of codes (N, K) and classes (N,)."""
+        """Return standardised images (N, C, H, W) of codes (N, K) and classes (N,).
+
+        Parameters
+        ----------
+        codes : Tensor, shape (N, K)
+        labels : Tensor, int64, shape (N,), optional
+            Classes; left out for a generator that knows none.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
+
+        Raises
+        ------
+        ParameterError
+            No labels, and a generator that knows classes.
+        """
         if labels is None:
             if self.classes:
                 raise ParameterError(
@@ -147,7 +173,18 @@ class Discriminator(nn.Module):
         add_spectral_norms(self)
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Return the logits (N,) of images (N, C, H, W) of classes (N,)."""
+        """Return the logits (N,) of images (N, C, H, W) of classes (N,).
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+        labels : Tensor, int64, shape (N,)
+            Not looked at where it knows no class.
+
+        Returns
+        -------
+        Tensor, shape (N,)
+        """
         features = self.features(images).sum(dim=(2, 3))
         logits: Tensor = self.to_logit(features)[:, 0]
         if self.of_class is not None:

@@ -29,11 +29,17 @@ def layer_gradients(network: Network, x: Tensor, target: int, layer: str) -> Lay
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (N, C, H, W)
     target : int
         Index of the class.
     layer : str
         A layer name of the network, or ``last``.
+
+    Returns
+    -------
+    LayerGradients
 
     Raises
     ------
@@ -50,6 +56,20 @@ def gradients_of_layers(
     network: Network, x: Tensor, target: int, names: Sequence[str]
 ) -> dict[str, LayerGradients]:
     """Return the same of several layers, by their names, of one forward pass and one gradient.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode.
+    x : Tensor, shape (N, C, H, W)
+    target : int
+        Index of the class.
+    names : sequence of str
+        Layers of the network.
+
+    Returns
+    -------
+    dict of str to LayerGradients
 
     Raises
     ------
@@ -74,6 +94,16 @@ def gradients_of_layers(
 
 def layer_name(network: Network, layer: str) -> str:
     """Return the name of a layer; ``last`` is the last whose maps tell positions apart.
+
+    Parameters
+    ----------
+    network : Network
+    layer : str
+        One of its layers, or ``last``.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
@@ -160,7 +190,13 @@ def evidence_of_layer(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
+    target : int
+        Index of the class.
+    layer : str
+        A layer name of the network, or ``last``.
     layer_map : callable
         (N, K, h, w) maps and gradients to (N, h, w) values, logits per position.
     promised : callable, optional
@@ -168,6 +204,12 @@ def evidence_of_layer(
         None where the method promises no sum.
     gap_meaning, constants_meaning : str
         What the gap compares, and what the constants are.
+
+    Returns
+    -------
+    Evidence
+        Joint: the layer's map of the image, interpolated to pixels such that its sum stays. With
+        ``promised`` it tells the gap, what is explained, and the constants.
     """
     found = layer_gradients(network, with_channels_at_mean(x), target, layer)
     on_grid = layer_map(found)
@@ -224,6 +266,11 @@ def note_of_same_maps(method: str, network: Network, values: Mapping[str, Any]) 
     network : Network
     values : mapping
         The method's parameters.
+
+    Returns
+    -------
+    tuple of str
+        One sentence or none.
     """
     at_the_end = values.get("layer") in ("last", network.layer_names[-1])
     if method not in SAME_FOR_LINEAR_HEADS or not at_the_end or values.get("relu"):
@@ -258,6 +305,8 @@ def cam(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -330,6 +379,8 @@ def grad_cam(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -368,6 +419,8 @@ def hires_cam(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int

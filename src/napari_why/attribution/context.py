@@ -81,6 +81,11 @@ def gather_context(
     given : Given
     on_event, cancelled : callable
 
+    Returns
+    -------
+    dict
+        By the names of the keywords, those alone that the method names.
+
     Raises
     ------
     ParameterError
@@ -107,7 +112,18 @@ def gather_context(
 
 
 def black_image(classifier: "Classifier", image: "xr.DataArray") -> Tensor:
-    """Return the preprocessed image of no light at all, shape (1, C, H, W)."""
+    """Return the preprocessed image of no light at all, shape (1, C, H, W).
+
+    Parameters
+    ----------
+    classifier : Classifier
+    image : DataArray, dims (c, y, x)
+        Raw; its size and channels count, and not its values.
+
+    Returns
+    -------
+    Tensor, shape (1, C, H, W)
+    """
     # raw 0 through the whole preprocessing: what 0 becomes depends on the channel's mean and spread
     return classifier.prepare(image.copy(data=np.zeros_like(image.values)))
 
@@ -121,6 +137,21 @@ def find_references(
     cancelled: events.Cancelled = events.never_cancelled,
 ) -> References:
     """Return prepared images of every class.
+
+    Parameters
+    ----------
+    method : Method
+        Named where none were given.
+    classifier : Classifier
+        Prepares them, and says which classes there are.
+    given : Dataset, References or None
+        Of a data set at most 16 images of a class are read; references are returned as they are.
+    on_event, cancelled : callable
+        One step an image.
+
+    Returns
+    -------
+    references : References
 
     Raises
     ------
@@ -171,6 +202,18 @@ def _check_references(references: References, x: Tensor) -> References:
 def choose_references(dataset: "Dataset", classes: tuple[str, ...]) -> list[tuple[int, int]]:
     """Return rows of a data set, and the class index of each, evenly spread over each class.
 
+    Parameters
+    ----------
+    dataset : Dataset
+        Of its images those of the part ``train``, where it has one.
+    classes : tuple of str
+        In the order of the network's outputs.
+
+    Returns
+    -------
+    list of (int, int)
+        At most 16 of a class.
+
     Raises
     ------
     MismatchError
@@ -200,6 +243,21 @@ def find_regions(
     """Return labels (H, W), int64, on the pixels of the network's input.
 
     A pixel of the input gets the label of the source pixel that its centre lies on.
+
+    Parameters
+    ----------
+    method : Method
+        Named where none were given.
+    classifier : Classifier
+        Says where the pixels of its network's input lie on the image.
+    image : DataArray, dims (c, y, x)
+        Raw.
+    given : array_like of int, shape (y, x), or None
+        0 where no region is.
+
+    Returns
+    -------
+    Tensor, int64, shape (H, W)
 
     Raises
     ------
@@ -231,6 +289,18 @@ def find_regions(
 
 def resample_labels(labels: NDArray[Any], grid: Grid) -> NDArray[Any]:
     """Return the labels at the centres of a grid's pixels, nearest source pixel.
+
+    Parameters
+    ----------
+    labels : ndarray, shape (y, x)
+        On the source's pixels.
+    grid : Grid
+        Where the wanted pixels lie on those.
+
+    Returns
+    -------
+    ndarray, the grid's shape
+        Labels as they were, none between two.
 
     Examples
     --------

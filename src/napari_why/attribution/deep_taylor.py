@@ -42,6 +42,13 @@ def needs_rectifiers(network: Network) -> str | None:
 def check_rectifiers(network: Network, tape: Tape) -> None:
     """Refuse a network that applies other activations than ReLU as plain functions, or none.
 
+    Parameters
+    ----------
+    network : Network
+        Named in the message.
+    tape : Tape
+        Of an image's way through it.
+
     Raises
     ------
     UnsupportedNetworkError
@@ -79,6 +86,8 @@ def deep_taylor(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int

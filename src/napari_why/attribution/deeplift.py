@@ -61,6 +61,20 @@ def multipliers_of_step(
     the differences, the rescale rule; products of two parts are shared evenly. A place in a window of
     max pooling has the share of the way on which it is the largest. captum and SHAP give all to the
     place of the larger of both maxima, which in a uniform reference is settled by rounding.
+
+    Parameters
+    ----------
+    operation : Operation
+        On the image's tape.
+    given : tuple of Tensor
+        Multipliers of its results, each of their shape.
+    references : dict of int to Operation
+        From :func:`pair_steps`.
+
+    Returns
+    -------
+    tuple of Tensor
+        One a source, each of its shape.
     """
     reference = references[id(operation)]
     if operation.name == "batch_norm":
@@ -174,6 +188,15 @@ def _average_over_way(
 def pair_steps(tape: Tape, reference: Tape) -> dict[int, Operation]:
     """Return for each operation on an image's tape, by id, the same one of the reference's.
 
+    Parameters
+    ----------
+    tape, reference : Tape
+        Of the image and of the reference image, through the same network.
+
+    Returns
+    -------
+    dict of int to Operation
+
     Raises
     ------
     UnsupportedNetworkError
@@ -212,6 +235,8 @@ def deeplift(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int

@@ -372,7 +372,24 @@ class ReadyMethod:
         parameters: Mapping[str, Any] | None = None,
         fingerprint: str = "",
     ) -> "ReadyMethod":
-        """Check what does not hang on an image; see :func:`attribute` for what is refused."""
+        """Check what does not hang on an image; see :func:`attribute` for what is refused.
+
+        Parameters
+        ----------
+        classifier : Classifier
+        method : str
+            Name in :data:`METHODS`.
+        wrapper : str, optional
+            Name in :data:`WRAPPERS`.
+        wrapper_options, parameters : mapping, optional
+            Of the wrapper and of the method; what is left out has its default.
+        fingerprint : str
+            The classifier's, where it is known; see the class.
+
+        Returns
+        -------
+        ReadyMethod
+        """
         chosen = METHODS.named(method)
         values = validated(chosen.function, parameters or {})
         wrapping = Wrapping.of(wrapper, wrapper_options)
@@ -388,7 +405,23 @@ class ReadyMethod:
         on_event: events.OnEvent = events.ignore_event,
         cancelled: events.Cancelled = events.never_cancelled,
     ) -> Attribution:
-        """Explain one image; see :func:`attribute`."""
+        """Explain one image; see :func:`attribute`.
+
+        Parameters
+        ----------
+        image : DataArray, dims (c, y, x)
+            Raw.
+        target : str, int, Contrast, EmbeddingCoordinate, Similarity or None
+            None: the class that is predicted.
+        given : Given
+            What the method may ask for beside the image.
+        on_event, cancelled : callable
+            See :mod:`napari_why.core.events`.
+
+        Returns
+        -------
+        Attribution
+        """
         chosen, values, wrapping = self.method, dict(self.values), self.wrapping
         classifier = trained = self.classifier
         network = classifier.network
@@ -543,6 +576,24 @@ def run_method(
     """Run a method's function with those of the context's keywords that it names.
 
     A function that reports no progress itself is reported as one step.
+
+    Parameters
+    ----------
+    method : Method
+    network : callable
+        Images (N, C, H, W) to logits (N, K): a Network where the method asks for one.
+    x : Tensor, shape (1, C, H, W)
+        Standardised.
+    target : int
+        Column of the logits.
+    values : dict
+        The method's parameters.
+    **context
+        ``on_event``, ``cancelled``, ``raw_zero``, ``references``, ...
+
+    Returns
+    -------
+    Evidence
     """
     on_event: events.OnEvent = context.get("on_event", events.ignore_event)
     # by name and not by position, so that a method says with its signature what it needs
@@ -569,7 +620,22 @@ def _logits(
 def context_of_wrapper(
     wrapping: Wrapping, classifier: "Classifier", image: "DataArray", given: Given
 ) -> dict[str, Any]:
-    """Return what wrappers may ask for beside the method: the given regions, and a field's window."""
+    """Return what wrappers may ask for beside the method: the given regions, and a field's window.
+
+    Parameters
+    ----------
+    wrapping : Wrapping
+    classifier : Classifier
+        A :class:`FieldClassifier` where a field is explained window by window.
+    image : DataArray, dims (c, y, x)
+        Raw.
+    given : Given
+
+    Returns
+    -------
+    dict
+        ``window``, ``regions``, or nothing.
+    """
     context: dict[str, Any] = {}
     if isinstance(classifier, FieldClassifier):
         context["window"] = classifier.window
@@ -620,6 +686,13 @@ def _finite_scores(logits: Tensor | None) -> list[float]:
 
 def check_finite(method: Method, evidence: Evidence) -> None:
     """Refuse a map that has values which no viewer, sum or score could do anything with.
+
+    Parameters
+    ----------
+    method : Method
+        Named in the message.
+    evidence : Evidence
+        What it found.
 
     Raises
     ------

@@ -114,6 +114,11 @@ def for_windows(classifier: Classifier, image: xr.DataArray) -> FieldClassifier:
     image : DataArray, dims (c, y, x)
         At least as large as an image of the training.
 
+    Returns
+    -------
+    FieldClassifier
+        Sharing the network with ``classifier``.
+
     Raises
     ------
     MismatchError
@@ -197,6 +202,11 @@ def place_windows(size: Shape, window: Shape, overlap: float, step: int = 1) -> 
         Share of a window's side that it has in common with the next at the least, 0 to 0.5.
     step : int
         Windows start at multiples of it; the last one of a row ends at the field's edge anyway.
+
+    Returns
+    -------
+    list of FieldWindow
+        One where the field is no larger than a window.
 
     Examples
     --------

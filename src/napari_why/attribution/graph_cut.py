@@ -101,7 +101,19 @@ def graph_cut(
 
 
 def find_seeds(joint: Floats, blur: float) -> NDArray[np.int64]:
-    """Return 1 where a map (H, W) is largest, -1 where it is least, or negative, 0 between."""
+    """Return 1 where a map (H, W) is largest, -1 where it is least, or negative, 0 between.
+
+    Parameters
+    ----------
+    joint : ndarray, shape (H, W)
+        Signed evidence.
+    blur : float
+        Standard deviation, in pixels, of a Gaussian that it is smoothed with first.
+
+    Returns
+    -------
+    ndarray of int, shape (H, W)
+    """
     positive = gaussian_filter(joint, blur, mode="nearest").clip(min=0)
     high, low = np.quantile(positive, (FOREGROUND, BACKGROUND))
     return np.asarray((positive > high).astype(np.int64) - (positive <= low))
@@ -116,6 +128,11 @@ def colour_costs(image: Floats, seeds: NDArray[np.int64], seed: int) -> Floats:
     seeds : ndarray, shape (H, W)
         1 foreground, -1 background, 0 neither.
     seed : int
+
+    Returns
+    -------
+    ndarray, shape (H, W)
+        Cut off where it is clear in any case.
     """
     from sklearn.mixture import GaussianMixture  # a second, since it imports most of scikit-learn
 
@@ -146,6 +163,19 @@ def neighbour_links(
     """Return the ends of all links between neighbours (as pixel numbers), and their costs.
 
     smoothness * exp(-|difference|^2 / (2 mean |difference|^2)) / distance (Boykov & Jolly 2001).
+
+    Parameters
+    ----------
+    image : ndarray, shape (H, W, C)
+        Each channel from 0 to 1.
+    smoothness : float
+        Cost of a link between two alike neighbours, 1 pixel apart, in nats.
+
+    Returns
+    -------
+    starts, ends : ndarray of int, shape (links,)
+        Pixels, counted row by row.
+    costs : ndarray, shape (links,)
     """
     numbers = np.arange(image[..., 0].size).reshape(image.shape[:2])
     starts, ends, squares, distances = [], [], [], []
@@ -181,6 +211,10 @@ def minimal_cut(
         1 and -1: pixels whose side is given.
     smoothness : float
         See :func:`neighbour_links`.
+
+    Returns
+    -------
+    ndarray of bool, shape (H, W)
     """
     starts, ends, links = neighbour_links(image, smoothness)
     settled = np.where(seeds == 0, cost, -SEED * seeds).ravel()

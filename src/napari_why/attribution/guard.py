@@ -81,6 +81,14 @@ def check_same_logits(plain: Tensor, observed: Tensor, how: str) -> None:
 
     In-place operations do that: hooks see other tensors than the forward pass used.
 
+    Parameters
+    ----------
+    plain : Tensor, shape (N, K)
+        As the network gives them when nobody looks.
+    observed : Tensor, shape (N, K)
+    how : str
+        How they were got, in words for the message.
+
     Raises
     ------
     UnsupportedNetworkError

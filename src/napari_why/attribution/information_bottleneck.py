@@ -97,6 +97,8 @@ def information_bottleneck(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -140,6 +142,20 @@ def information_bottleneck(
 def maps_of(network: Network, images: Tensor, layer: str) -> Tensor:
     """Return the maps (N, K, h, w) of a layer.
 
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode.
+    images : Tensor, shape (N, C, H, W)
+        Standardised.
+    layer : str
+        One of the network's layers.
+
+    Returns
+    -------
+    Tensor, shape (N, K, h, w)
+        Without a gradient.
+
     Raises
     ------
     MismatchError
@@ -159,6 +175,19 @@ def noise_like(
     network: Network, references: References, layer: str, like: Tensor, statistics: str
 ) -> tuple[Tensor, Tensor]:
     """Return mean and standard deviation of a layer's maps over the references.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode.
+    references : References
+    layer : str
+        One of the network's layers.
+    like : Tensor
+        Images, of the device and dtype that the results are to have; their size decides how many are
+        run at once.
+    statistics : {"feature_map", "neuron"}
+        What shares a mean and a spread.
 
     Returns
     -------
@@ -212,7 +241,27 @@ class Bottleneck:
         statistics: str,
         smoothing: float,
     ) -> "Bottleneck":
-        """Put a bottleneck on the maps of images, with noise like the maps of the references."""
+        """Put a bottleneck on the maps of images, with noise like the maps of the references.
+
+        Parameters
+        ----------
+        network : Network
+            In evaluation mode.
+        images : Tensor, shape (V, C, H, W)
+            Standardised.
+        layer : str
+            One of the network's layers.
+        references : References
+            Two at least.
+        statistics : {"feature_map", "neuron"}
+            What shares a mean and a spread of the noise.
+        smoothing : float
+            Standard deviation, in positions, of the Gaussian that the mask is blurred with.
+
+        Returns
+        -------
+        Bottleneck
+        """
         maps = maps_of(network, images, layer)
         return cls(maps, *noise_like(network, references, layer, images, statistics), smoothing)
 
@@ -237,7 +286,20 @@ class Bottleneck:
         return (signal.square() + (1 - mask).square() - 1) / 2 - torch.log1p(-mask)
 
     def evidence(self, alpha: Tensor, size: tuple[int, int]) -> Evidence:
-        """Return the bits that pass, on pixels: of the image, and less those of its variants."""
+        """Return the bits that pass, on pixels: of the image, and less those of its variants.
+
+        Parameters
+        ----------
+        alpha : Tensor, shape (V, K, h, w)
+            Mask before the sigmoid: of the image, then of it with one channel less each.
+        size : (int, int)
+            Height and width of the image in pixels.
+
+        Returns
+        -------
+        Evidence
+            In bits per pixel; the joint map is never negative.
+        """
         # rounding can leave a hair below 0, which information cannot be
         bits = (self.nats(self.mask(alpha)) / math.log(2)).clamp(min=0)
         on_grid = bits.sum(dim=1)
@@ -256,7 +318,18 @@ class Bottleneck:
         )
 
     def noised(self, mask: Tensor, noise: Tensor) -> Tensor:
-        """Return Z of shape (V, S, K, h, w) for standard normal noise (S, K, h, w)."""
+        """Return Z of shape (V, S, K, h, w) for standard normal noise (S, K, h, w).
+
+        Parameters
+        ----------
+        mask : Tensor, shape (V, K, h, w)
+            0 (noise alone) to 1 (the maps as they are).
+        noise : Tensor, shape (S, K, h, w)
+
+        Returns
+        -------
+        Tensor, shape (V, S, K, h, w)
+        """
         fill = self.mean + self.spread * noise
         return mask[:, None] * self.maps[:, None] + (1 - mask)[:, None] * fill
 
@@ -286,7 +359,26 @@ class Search:
         on_event: events.OnEvent,
         cancelled: events.Cancelled,
     ) -> tuple[Tensor, int]:
-        """Return alpha (V, K, h, w) and the number of steps that were done."""
+        """Return alpha (V, K, h, w) and the number of steps that were done.
+
+        Parameters
+        ----------
+        outputs : callable
+            From :func:`continued_from`: maps (n, K, h, w) to outputs (n, classes).
+        initial : float
+            Of alpha, everywhere.
+        steps : int
+            Of Adam.
+        rate : float
+            Learning rate.
+        on_event, cancelled : callable
+            One step per step. Cancelled work gives alpha as far as it got.
+
+        Returns
+        -------
+        alpha : Tensor, shape (V, K, h, w)
+        done : int
+        """
         alpha = torch.full_like(self.bottleneck.maps, initial).requires_grad_()
         optimiser = torch.optim.Adam([alpha], lr=rate)
         with torch.no_grad():
@@ -338,8 +430,17 @@ def continued_from(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
+    layer : str
+        One of its layers.
     images : Tensor, shape (V, C, H, W)
         The maps given later are of these, in equal parts: n is a multiple of V.
+
+    Yields
+    ------
+    callable
+        For as long as the context lasts.
 
     Raises
     ------

@@ -80,7 +80,20 @@ def input_gradient(network: Forward, x: Tensor, target: int) -> tuple[Tensor, Te
 
 
 def input_score(network: Forward, x: Tensor, target: int) -> float:
-    """Return the logit of one class for one image, shape (1, C, H, W), without a gradient."""
+    """Return the logit of one class for one image, shape (1, C, H, W), without a gradient.
+
+    Parameters
+    ----------
+    network : callable
+        (N, C, H, W) to logits (N, K).
+    x : Tensor, shape (1, C, H, W)
+    target : int
+        Index of the class.
+
+    Returns
+    -------
+    float
+    """
     with torch.no_grad():
         return float(network(x)[0, target])
 
@@ -108,6 +121,12 @@ def divided_difference(
         Further facts than the difference.
     partial : bool
     standard_error : Tensor, shape (H, W), optional
+
+    Returns
+    -------
+    Evidence
+        In logits per pixel; joint: the sum over channels. The gap compares the sum of all with the
+        difference.
     """
     return Evidence(
         maps=maps,
@@ -130,6 +149,8 @@ def saliency(network: Network, x: Tensor, target: int) -> Evidence:
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -160,6 +181,8 @@ def sensitivity(network: Network, x: Tensor, target: int) -> Evidence:
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -193,6 +216,8 @@ def input_x_gradient(network: Network, x: Tensor, target: int) -> Evidence:
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image; 0 is the training mean.
     target : int
@@ -234,6 +259,8 @@ def integrated_gradients(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -302,6 +329,8 @@ def counterfactual_gradients(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image, the first of the way.
     target : int

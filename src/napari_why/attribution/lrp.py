@@ -93,6 +93,10 @@ def propagate(
     on_event, cancelled : callable
         One step per operation.
 
+    Returns
+    -------
+    Relevance
+
     Raises
     ------
     UnsupportedNetworkError
@@ -136,6 +140,16 @@ def propagate(
 def make_plan(tape: Tape, rules: relevance_rules.RuleSet) -> _Plan:
     """Choose a handler for every operation that leads to the logits, or refuse.
 
+    Parameters
+    ----------
+    tape : Tape
+        Of an image's way through a network.
+    rules : RuleSet
+
+    Returns
+    -------
+    _Plan
+
     Raises
     ------
     UnsupportedNetworkError
@@ -165,7 +179,19 @@ def make_plan(tape: Tape, rules: relevance_rules.RuleSet) -> _Plan:
 
 
 def coverage(plan: _Plan, tape: Tape) -> list[dict[str, str]]:
-    """Return module, operation and rule of everything on the way, in forward order."""
+    """Return module, operation and rule of everything on the way, in forward order.
+
+    Parameters
+    ----------
+    plan : _Plan
+        From :func:`make_plan`.
+    tape : Tape
+        The same one; its silent modules come last.
+
+    Returns
+    -------
+    list of dict
+    """
     report = [
         {"module": item.module, "operation": item.name, "rule": plan.titles[id(item)]}
         for item in plan.operations
@@ -306,6 +332,8 @@ def lrp(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image; a pixel at its channel's training mean is 0 and gets nothing, unless
         ``input_rule`` is another than ``same``.
@@ -355,6 +383,19 @@ def relevance_evidence(
     """Propagate what each output adds to the score back, and put together what was found.
 
     The parameters are those of :func:`propagate`.
+
+    Parameters
+    ----------
+    tape, start, rules
+        As of :func:`propagate`; of one image.
+    on_event, cancelled : callable
+        One step per operation.
+
+    Returns
+    -------
+    Evidence
+        In logits per pixel; joint: the sum over channels. With the relevance of biases and shifts all
+        adds up to the logit.
     """
     on_event(events.Started("layer-wise relevance propagation", len(tape.operations)))
     relevance = propagate(tape, start, rules, on_event, cancelled)

@@ -58,6 +58,24 @@ def rectified_gradient(
 ) -> Evidence:
     """Return the gradient of a logit that is changed by a rule at every rectifier.
 
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode.
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+    rule : callable
+        ``(operation, gradients of its results) -> gradients of its sources`` for rectifiers.
+    on_event, cancelled : callable
+        One step per operation of the network. Cancelled work gives a map of zeros.
+
+    Returns
+    -------
+    Evidence
+        Joint: the sum over channels; no sum is promised.
+
     Raises
     ------
     UnsupportedNetworkError
@@ -107,6 +125,8 @@ def deconvolution(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -155,6 +175,8 @@ def guided_backprop(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -211,6 +233,8 @@ def guided_grad_cam(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -256,6 +280,8 @@ def guided_deconvolution_cam(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -284,6 +310,18 @@ def product_of(detail: Evidence, place: Evidence) -> Evidence:
     """Return the maps of a modified gradient at the places of a joint map.
 
     A product adds up to nothing, so that no gap is given.
+
+    Parameters
+    ----------
+    detail : Evidence
+        Whose maps (C, H, W) are multiplied.
+    place : Evidence
+        Whose joint map (H, W) they are multiplied with.
+
+    Returns
+    -------
+    Evidence
+        With the details of both; joint: the sum over channels.
     """
     maps = detail.maps * place.joint
     return replace(

@@ -66,7 +66,11 @@ USUAL_OVERLAP = 0.6
 GPU_BATCH_PIXELS = 64 * 224 * 224
 
 
-@attribution_method(title="Occlusion", source="Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2")
+@attribution_method(
+    title="Occlusion",
+    source="Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2",
+    black_box=True,
+)
 def occlusion(
     network: Network,
     x: Tensor,
@@ -126,6 +130,8 @@ def occlusion(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -222,6 +228,22 @@ def choose_grid(
 ) -> tuple[int, int]:
     """Return side and step of the windows in pixels: what is not given is a share of the image.
 
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the image in pixels; the shorter one counts.
+    window : int, optional
+        Side in pixels; by default 15 of 224, 3 at least.
+    overlap : float
+        Share of a window's side, 0 to 0.95, that neighbouring ones have in common.
+    stride : int, optional
+        Step in pixels, in place of the overlap.
+
+    Returns
+    -------
+    side, step : int
+        In pixels.
+
     Examples
     --------
     >>> [choose_grid((side, side)) for side in (64, 112, 224, 448)]
@@ -274,6 +296,17 @@ class Window:
 
 def scan_windows(size: tuple[int, int], window: int, stride: int) -> Iterator[Window]:
     """Return the windows of a scan, row by row; those at the far borders may be cut off.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the image in pixels.
+    window, stride : int
+        Side and step in pixels.
+
+    Yields
+    ------
+    Window
 
     Examples
     --------

@@ -85,6 +85,11 @@ def pool(found: Evidence, labels: Tensor) -> Evidence:
     ----------
     found : Evidence
     labels : Tensor, shape (H, W), int64
+
+    Returns
+    -------
+    Evidence
+        With the sums of the labels above 0 as its ``regions``.
     """
     # on the processor: some devices have no float64, in which the sums of thousands of pixels are exact
     numbers, places = torch.unique(labels.cpu(), return_inverse=True)
@@ -123,7 +128,21 @@ def _sums(values: Tensor, places: Tensor, count: int) -> Tensor:
 
 
 def make_regions(x: Tensor, by: str, side: int, compactness: float) -> Tensor:
-    """Return superpixels or squares of an image (1, C, H, W), labels (H, W) from 1 on, int64."""
+    """Return superpixels or squares of an image (1, C, H, W), labels (H, W) from 1 on, int64.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+    by : {"superpixels", "grid"}
+    side : int
+        In pixels: of a square, or of a square as large as a usual superpixel.
+    compactness : float
+        How much of a superpixel's borders nearness decides, and not the grey levels.
+
+    Returns
+    -------
+    Tensor, int64, shape (H, W)
+    """
     height, width = x.shape[-2:]
     if by == "grid":
         rows, columns = torch.arange(height) // side, torch.arange(width) // side

@@ -67,6 +67,7 @@ GAP_MEANING = "sum of the regions' values against what covering all of them take
     title="Region occlusion",
     source="Zeiler & Fergus 2014, arXiv:1311.2901, section 4.2, with regions as windows",
     caution="a region whose work another one can do loses nothing when it is covered alone",
+    black_box=True,
 )
 def region_occlusion(
     network: Network,
@@ -88,6 +89,8 @@ def region_occlusion(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -128,6 +131,7 @@ def region_occlusion(
 @attribution_method(
     title="Region Shapley values",
     source="Shapley 1953; Strumbelj & Kononenko 2010, JMLR 11:1-18; antithetic orders: Mitchell et al. 2022, arXiv:2104.12199",
+    black_box=True,
 )
 def region_shapley(
     network: Network,
@@ -158,6 +162,8 @@ def region_shapley(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -238,7 +244,20 @@ def all_combinations(count: int) -> Plan:
 
 
 def random_orders(count: int, pairs: int, seed: int) -> Iterator[Plan]:
-    """Plan what regions add in a random order and in its reverse, pair by pair."""
+    """Plan what regions add in a random order and in its reverse, pair by pair.
+
+    Parameters
+    ----------
+    count : int
+        P, regions to be ordered.
+    pairs : int
+        How many random orders.
+    seed : int
+
+    Yields
+    ------
+    Plan
+    """
     generator = torch.Generator().manual_seed(seed)
     for _ in range(pairs):
         order = torch.randperm(count, generator=generator)
@@ -265,9 +284,21 @@ def average_of_plans(
 
     Parameters
     ----------
+    plans : list of Plan
+        All with as many rows.
     scores : Tensor, float64
         Plan by plan, variant by variant, row by row, until the work was stopped. What a stopped
         plan has is left out, for regions late in its order would be wanting.
+    variants : int
+        V.
+
+    Returns
+    -------
+    values : Tensor, float64, shape (V, P)
+        0 where no plan was finished.
+    error : Tensor, float64, shape (P,), or None
+        None of fewer than two plans.
+    finished : int
     """
     rows = len(plans[0].shown)
     rounds = len(scores) // (rows * variants)
@@ -345,6 +376,36 @@ class Game:
         """Give the regions numbers, and make what they are covered with.
 
         ``passes`` tells how many images of so many regions will be asked for in full.
+
+        Parameters
+        ----------
+        network : Network
+            In evaluation mode.
+        x : Tensor, shape (1, C, H, W)
+            One standardised image.
+        target : int
+            Index of the class.
+        regions : Tensor, shape (H, W), int64
+            The number of the region that a pixel lies in, 0 where it lies in none.
+        baseline : str
+            What covered pixels show; see the annotation of :func:`region_occlusion`.
+        margin : int
+            Pixels round a region that a local background is taken of.
+        background : bool
+            Whether what lies in no region counts as one more.
+        raw_zero : Tensor, shape (1, C, H, W), or None
+            The preprocessed image without light, for the baseline ``zero``.
+        passes : callable
+            ``(number of regions) -> images`` that will be asked for in full.
+
+        Returns
+        -------
+        Game
+
+        Raises
+        ------
+        MismatchError
+            Regions of another shape or type, or none above 0.
         """
         if (
             regions.shape != x.shape[-2:]
@@ -382,6 +443,12 @@ class Game:
         Parameters
         ----------
         shown : Tensor, shape (P,), bool
+        variant : int
+            Which channels are covered: a row of ``variants``.
+
+        Returns
+        -------
+        Tensor, shape (1, C, H, W), or None
         """
         # what lies in no region is always shown
         covered = ~F.pad(shown, (0, 1), value=True).to(self.x.device)[self.places]
@@ -402,6 +469,26 @@ class Game:
         """Return the scores (n,), float64, of shown regions and variants until cancelled or enough.
 
         What looks like the image itself costs nothing and has its very score.
+
+        Parameters
+        ----------
+        jobs : iterable of (Tensor of bool, shape (P,), int)
+            Shown regions and the variant.
+        total : int
+            How many there are.
+        batch : int or None
+            Images at once; None chooses by size and device.
+        task : str
+            What messages call it.
+        on_event, cancelled : callable
+            One step per job.
+        enough : callable
+            Given the scores so far, whether no more are needed.
+
+        Returns
+        -------
+        Tensor, float64, shape (n,)
+            In the order of the jobs.
         """
         waiting, size = iter(jobs), at_a_time(batch) if batch else batch_size(self.x)
         scores = torch.zeros(0, dtype=torch.float64)
@@ -430,6 +517,24 @@ class Game:
         """Return the scores (n,) until cancelled where a single region is covered, and how they came.
 
         Only what a region touches is computed again, where that can be.
+
+        Parameters
+        ----------
+        jobs : sequence of (Tensor of bool, shape (P,), int)
+            Shown regions, all but one, and the variant.
+        batch : int or None
+            Changes at once; None chooses by size and device.
+        task : str
+            What messages call it.
+        on_event, cancelled : callable
+            One step per job.
+
+        Returns
+        -------
+        scores : Tensor, float64, shape (n,)
+            In the order of the jobs.
+        how : str
+            In words.
         """
         boxes = [self._box(int((~shown).nonzero())) for shown, _ in jobs]
         scores = open_scores(
@@ -481,7 +586,23 @@ class Game:
     def evidence(
         self, values: Tensor, error: Tensor | None, known: list[int], *, partial: bool
     ) -> Evidence:
-        """Paint values (V, P) on the regions; ``known`` are the labels that have one by now."""
+        """Paint values (V, P) on the regions; ``known`` are the labels that have one by now.
+
+        Parameters
+        ----------
+        values : Tensor, shape (V, P)
+            In logits, by variant and region.
+        error : Tensor, shape (P,), or None
+            Standard errors of the first variant.
+        known : list of int
+            The first of ``labels``, those that have a value.
+        partial : bool
+            Whether the work was cancelled.
+
+        Returns
+        -------
+        Evidence
+        """
         maps = self._paint(values)
         spread = [None] * len(known) if error is None else error.tolist()
         joint = zip(known, values[0].tolist(), spread, strict=False)
@@ -506,7 +627,24 @@ class Game:
         *,
         exact: bool,
     ) -> Evidence:
-        """Add what Shapley values promise, and how they were found; nothing where none were."""
+        """Add what Shapley values promise, and how they were found; nothing where none were.
+
+        Parameters
+        ----------
+        evidence : Evidence
+            From :meth:`evidence`.
+        values : Tensor, shape (V, P)
+        error : Tensor, shape (P,), or None
+            Standard errors of the first variant.
+        rounds : int
+            Pairs of orders that were finished; of an exact result any number above 0.
+        exact : bool
+            Whether all combinations were computed.
+
+        Returns
+        -------
+        Evidence
+        """
         image = self.image(torch.zeros(len(self.labels), dtype=torch.bool), 0)
         with torch.no_grad():
             covered = self.score if image is None else self.forward(image)[0, self.target].item()

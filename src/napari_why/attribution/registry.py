@@ -108,6 +108,16 @@ SMALLEST = 1e-12
 def relative_gap(found: float, expected: float) -> float:
     """Return ``|found - expected|`` relative to ``|expected|``.
 
+    Parameters
+    ----------
+    found, expected : float
+        What maps add up to, and what they should.
+
+    Returns
+    -------
+    float
+        0 or more; 0 where both are equal.
+
     Examples
     --------
     >>> relative_gap(0.99, 1.0) < 0.011, relative_gap(0.0, 0.0)
@@ -124,7 +134,12 @@ METHODS: Registry[Method] = Registry("method", "napari_why.attributions")
 
 
 def attribution_method(
-    *, title: str, source: str, needs: Needs = any_network, caution: str = ""
+    *,
+    title: str,
+    source: str,
+    needs: Needs = any_network,
+    caution: str = "",
+    black_box: bool = False,
 ) -> Callable[[Function], Function]:
     """Put the decorated function into :data:`METHODS` under its own name.
 
@@ -146,6 +161,14 @@ def attribution_method(
         ``(network) -> reason or None``: why a network is unsuitable.
     caution : str, optional
         A sentence that goes with every result of this method.
+    black_box : bool
+        It asks the network for logits alone, so that networks without gradients and layers
+        (``Network.black_box``: ONNX files) are explained too. Others are refused for these.
+
+    Returns
+    -------
+    callable
+        The decorator, which returns the function as it is.
 
     Examples
     --------
@@ -155,7 +178,8 @@ def attribution_method(
     """
 
     def register(function: Function) -> Function:
-        METHODS.add(Method(function.__name__, title, source, function, needs, caution))
+        name = function.__name__
+        METHODS.add(Method(name, title, source, function, needs, caution, black_box=black_box))
         return function
 
     return register

@@ -28,6 +28,10 @@ def rules_by_place(
     image : Tensor, shape (N, C, H, W)
         As the operations took it.
     rules : RuleSet
+
+    Returns
+    -------
+    dict of int to RuleSet
     """
     operations = list(operations)
     layers = [item for item in operations if item.name in WEIGHTED and len(item.sources) == 1]
@@ -86,6 +90,19 @@ def bounds_at_input(
 
     Rearranging, scaling, shifting, pooling and activations may lie between: each is monotone in
     every pixel, so the bounds go through it, and change places where it turns signs round.
+
+    Parameters
+    ----------
+    operations : iterable of Operation
+        Those that lead to the logits, in forward order.
+    image : Tensor, shape (N, C, H, W)
+        As the operations took it.
+    bounds : (Tensor, Tensor), shape (1, C, H, W) or (N, C, H, W) each
+        Smallest and largest possible image.
+
+    Returns
+    -------
+    dict of int to (Tensor, Tensor)
     """
     known = {id(image): bounds}
     found: dict[int, Bounds] = {}
@@ -115,6 +132,19 @@ def merge_composites(
     z-box from the layer that looks for structure. Both together are one layer,
     sum_k v_jk (sum_c w_kc x_c) = sum_c (sum_k v_jk w_kc) x_c, padding included. The composite stays in
     the list, and leads nowhere; returned too is into which module each was merged, by ``id``.
+
+    Parameters
+    ----------
+    operations : list of Operation
+        Those that lead to the logits, in forward order.
+    image : Tensor, shape (N, C, H, W)
+        As the operations took it.
+
+    Returns
+    -------
+    operations : list of Operation
+    into : dict of int to str
+        Module names.
     """
     first = bounds_at_input(operations, image, (image.detach(), image.detach()))
     merged, into = list(operations), {}

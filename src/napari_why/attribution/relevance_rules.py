@@ -106,6 +106,24 @@ def rule_set(
     ``composite`` takes epsilon for linear layers, where evidence for and against the class meets,
     and generalised z-plus for convolutions, which never increases the sum of |R|. ``by_depth`` goes
     by thirds of the layers (Montavon et al. 2019, with z-plus for their lowest gamma).
+
+    Parameters
+    ----------
+    name : {"composite", "epsilon", "gamma", "alpha_beta", "z_plus", "by_depth", "flat", "w_square"}
+    epsilon : float
+        Stabiliser, relative to a layer's mean magnitude.
+    gamma : float
+        How much more contributions count that agree with the output.
+    alpha : float
+        Weight of positive contributions; that of negative ones is alpha - 1.
+    at_input : {"same", "flat", "w_square", "z_box"}
+        Rule of the layers that meet the image.
+    bounds : (Tensor, Tensor), shape (1, C, H, W) each, optional
+        Smallest and largest possible image, for ``z_box``.
+
+    Returns
+    -------
+    RuleSet
     """
     in_proportion = Rule(f"epsilon {epsilon:g}")
     agreeing = Rule("generalised z-plus", agreement=shares.agreeing_with_output)
@@ -149,7 +167,18 @@ Handler = Callable[[Operation, tuple[Tensor, ...], RuleSet, Affine | None], Shar
 def hand_on(
     operation: Operation, relevance: tuple[Tensor, ...], _rules: RuleSet, _affine: Affine | None
 ) -> Share:
-    """Elementwise activation with f(0) = 0, or a product with a constant: all to the source."""
+    """Elementwise activation with f(0) = 0, or a product with a constant: all to the source.
+
+    Parameters
+    ----------
+    operation : Operation
+    relevance : tuple of Tensor
+        Of its results, each of their shape.
+
+    Returns
+    -------
+    Share
+    """
     (source,) = operation.sources
     return Share((relevance[0].sum_to_size(source.shape),))
 
@@ -160,6 +189,17 @@ def move(
     """Permutation, reshape, selection, joining: relevance goes where the values came from.
 
     Max pooling too: the winner takes all.
+
+    Parameters
+    ----------
+    operation : Operation
+    relevance : tuple of Tensor
+        Of its results, each of their shape.
+
+    Returns
+    -------
+    Share
+        What reaches no source counts as a constant's.
     """
     # the gradient of a rearrangement is the rearrangement back; of a maximum, the winner
     moved = operation.gradients(relevance)
@@ -174,6 +214,17 @@ def average(
 
     R_i / z stays bounded although z may be near 0: the layer above gives relevance in
     proportion to z.
+
+    Parameters
+    ----------
+    operation : Operation
+    relevance : tuple of Tensor
+        Of its results, each of their shape.
+    rules : RuleSet
+
+    Returns
+    -------
+    Share
     """
     (leaf,), results = operation.replay()
     if rules.even:  # as of a layer with the same weight everywhere
@@ -188,7 +239,19 @@ def average(
 def residual_sum(
     operation: Operation, relevance: tuple[Tensor, ...], rules: RuleSet, _affine: Affine | None
 ) -> Share:
-    """Skip plus branch, or a shift by a constant: in proportion."""
+    """Skip plus branch, or a shift by a constant: in proportion.
+
+    Parameters
+    ----------
+    operation : Operation
+    relevance : tuple of Tensor
+        Of its results, each of their shape.
+    rules : RuleSet
+
+    Returns
+    -------
+    Share
+    """
     first, second = operation.args[:2]
     factor = operation.kwargs.get("alpha", 1) * (-1 if operation.name == "sub" else 1)
     if operation.name == "rsub":  # 1 - x arrives as rsub(x, 1)
@@ -206,7 +269,19 @@ def residual_sum(
 def batch_norm(
     operation: Operation, relevance: tuple[Tensor, ...], rules: RuleSet, _affine: Affine | None
 ) -> Share:
-    """Batch normalisation that could not be merged: scaled input and shift share in proportion."""
+    """Batch normalisation that could not be merged: scaled input and shift share in proportion.
+
+    Parameters
+    ----------
+    operation : Operation
+    relevance : tuple of Tensor
+        Of its results, each of their shape.
+    rules : RuleSet
+
+    Returns
+    -------
+    Share
+    """
     affine = batch_norm_affine(operation)
     (source,) = operation.sources
     by_channel = (1, -1, *[1] * (source.ndim - 2))
@@ -221,7 +296,21 @@ def batch_norm(
 def weighted_layer(
     operation: Operation, relevance: tuple[Tensor, ...], rules: RuleSet, affine: Affine | None
 ) -> Share:
-    """Linear layer or convolution, with an affine layer merged into it, by its rule."""
+    """Linear layer or convolution, with an affine layer merged into it, by its rule.
+
+    Parameters
+    ----------
+    operation : Operation
+    relevance : tuple of Tensor
+        Of its results, each of their shape.
+    rules : RuleSet
+    affine : Affine or None
+        What is merged into it.
+
+    Returns
+    -------
+    Share
+    """
     rule = rules.linear if operation.name == "linear" else rules.convolution
     layer = _layer_of(operation, affine)
     if rule.by_place is not None:
@@ -261,6 +350,20 @@ def in_proportion(parts: list[Tensor], relevance: Tensor, rules: RuleSet) -> lis
 
     By magnitude, R_k = R |p_k| / sum |p|, no part gets more than there is; the signed proportion
     R p_k / sum p of the epsilon rule grows without limit where the parts cancel.
+
+    Parameters
+    ----------
+    parts : list of Tensor
+        Of one shape; their sum is the result.
+    relevance : Tensor
+        Of the sum, of that shape.
+    rules : RuleSet
+        Says by which of the two.
+
+    Returns
+    -------
+    list of Tensor
+        One a part.
     """
     if rules.signed_sums:
         share = divide(relevance, stabilise(_added(parts), rules.epsilon))

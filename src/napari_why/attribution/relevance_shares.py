@@ -84,6 +84,20 @@ def alpha_beta(
 
     alpha = 1 is z-plus. Where a neuron has contributions of one sign only, these get all of its
     relevance, so that none is lost or made up.
+
+    Parameters
+    ----------
+    relevance : Tensor
+        R_j.
+    positive, negative : Tensor
+        z_j^+ and z_j^-, of the same shape.
+    alpha : float
+        1 or more.
+
+    Returns
+    -------
+    for_positive, for_negative : Tensor
+        A_j and B_j.
     """
     for_positive = alpha * divide(relevance, positive)
     for_negative = (1 - alpha) * divide(relevance, negative)
@@ -98,7 +112,22 @@ def alpha_beta(
 def generalised_gamma(
     relevance: Tensor, output: Tensor, magnitude: Tensor, *, gamma: float
 ) -> tuple[Tensor, Tensor]:
-    """Contributions that agree with the sign of z_j count 1 + gamma times."""
+    """Contributions that agree with the sign of z_j count 1 + gamma times.
+
+    Parameters
+    ----------
+    relevance : Tensor
+        R_j.
+    output, magnitude : Tensor
+        z_j and a_j = sum_i |c_ij|, of the same shape.
+    gamma : float
+        0 or more; 0 is the proportion itself.
+
+    Returns
+    -------
+    of_values, of_sizes : Tensor
+        v_j and m_j of :func:`by_agreement`.
+    """
     # with the sign s of z: c + gamma (c + s |c|) / 2, of which the sum is (1 + gamma / 2) z + gamma / 2 s a
     of_values, of_sizes = 1 + gamma / 2, gamma / 2
     whole = of_values * output + of_sizes * torch.copysign(magnitude, output)
@@ -114,6 +143,18 @@ def agreeing_with_output(
 
     For active ReLU neurons this is z-plus; for the negative outputs of ELU networks it asks what
     made them negative.
+
+    Parameters
+    ----------
+    relevance : Tensor
+        R_j.
+    output, magnitude : Tensor
+        z_j and a_j = sum_i |c_ij|, of the same shape.
+
+    Returns
+    -------
+    of_values, of_sizes : Tensor
+        v_j and m_j of :func:`by_agreement`.
     """
     # c + s |c| is twice c where they agree and 0 where they do not, and sums to z + s a
     share = divide(relevance, output + torch.copysign(magnitude, output))
@@ -121,26 +162,75 @@ def agreeing_with_output(
 
 
 def divide(relevance: Tensor, total: Tensor) -> Tensor:
-    """Return relevance / total, 0 where nothing contributes."""
+    """Return relevance / total, 0 where nothing contributes.
+
+    Parameters
+    ----------
+    relevance, total : Tensor
+        Of one shape.
+
+    Returns
+    -------
+    Tensor
+        Of that shape.
+    """
     return (relevance / total).masked_fill_(total.abs() <= SMALLEST, 0.0)
 
 
 def stabilise(total: Tensor, epsilon: float) -> Tensor:
-    """Return z + epsilon * mean|z| * sign(z), the mean taken over each image's layer."""
+    """Return z + epsilon * mean|z| * sign(z), the mean taken over each image's layer.
+
+    Parameters
+    ----------
+    total : Tensor, shape (N, ...)
+        z.
+    epsilon : float
+        0 or more.
+
+    Returns
+    -------
+    Tensor, shape (N, ...)
+    """
     # relative to the layer: the same epsilon then serves layers whose outputs differ a thousandfold
     scale = total.abs().flatten(1).mean(dim=1).view(-1, *[1] * (total.ndim - 1))
     return total + epsilon * scale * torch.where(total >= 0, 1.0, -1.0)
 
 
 def by_epsilon(layer: Layer, relevance: Tensor, epsilon: float) -> Share:
-    """Share in proportion to the contributions themselves, R_i = sum_j c_ij / (z_j + eps) R_j."""
+    """Share in proportion to the contributions themselves, R_i = sum_j c_ij / (z_j + eps) R_j.
+
+    Parameters
+    ----------
+    layer : Layer
+    relevance : Tensor
+        Of its outputs.
+    epsilon : float
+        Relative to the mean magnitude of its outputs.
+
+    Returns
+    -------
+    Share
+    """
     # x * gradient of the linear map is sum_j x_i w_ij s_j, for every stride, padding and grouping
     share = divide(relevance, stabilise(layer.output, epsilon))
     return Share((layer.x * layer.gradient(share),), _weighed(share, layer.bias))
 
 
 def by_sign(layer: Layer, relevance: Tensor, coefficients: Coefficients) -> Share:
-    """Give a unit of positive contribution A_j and a unit of negative one B_j."""
+    """Give a unit of positive contribution A_j and a unit of negative one B_j.
+
+    Parameters
+    ----------
+    layer : Layer
+    relevance : Tensor
+        Of its outputs.
+    coefficients : callable
+        ``(R, z^+, z^-) -> (A, B)``, all of the outputs' shape.
+
+    Returns
+    -------
+    Share
+    """
     # four passes of the same linear map give the positive and negative sums for inputs of either sign;
     # two of them where no input is negative, as after a ReLU
     up, down = layer.x.clamp(min=0).requires_grad_(), layer.x.clamp(max=0).requires_grad_()
@@ -170,6 +260,18 @@ def by_agreement(layer: Layer, relevance: Tensor, agreement: Agreement) -> Share
     contributions, which the network has computed, and that of their sizes a, in place of a sum for each sign:
     z^+ = (z + a) / 2 and z^- = (z - a) / 2. Of these the one that agrees with z is a / 2 at least, and nothing
     is divided by the other one, which may be what rounding left of two large numbers.
+
+    Parameters
+    ----------
+    layer : Layer
+    relevance : Tensor
+        Of its outputs.
+    agreement : callable
+        ``(R, z, a) -> (v, m)``, all of the outputs' shape.
+
+    Returns
+    -------
+    Share
     """
     size = layer.x.abs().requires_grad_()
     with torch.enable_grad():
@@ -185,12 +287,40 @@ def by_agreement(layer: Layer, relevance: Tensor, agreement: Agreement) -> Share
 
 
 def flat(x: Tensor, weight: Tensor, apply: Apply, relevance: Tensor) -> Share:
-    """Give every input of a neuron the same, R_i = sum_j R_j / (number of inputs of j)."""
+    """Give every input of a neuron the same, R_i = sum_j R_j / (number of inputs of j).
+
+    Parameters
+    ----------
+    x, weight : Tensor
+        Inputs and weights of a layer; their values do not matter.
+    apply : callable
+        ``(inputs, weights) -> outputs`` without a bias.
+    relevance : Tensor
+        Of its outputs.
+
+    Returns
+    -------
+    Share
+    """
     return _by_weight_alone(x, torch.ones_like(weight), apply, relevance)
 
 
 def w_square(x: Tensor, weight: Tensor, apply: Apply, relevance: Tensor) -> Share:
-    """Share by squared weights, R_i = sum_j w_ij^2 / (sum_i w_ij^2) R_j."""
+    """Share by squared weights, R_i = sum_j w_ij^2 / (sum_i w_ij^2) R_j.
+
+    Parameters
+    ----------
+    x, weight : Tensor
+        Inputs and weights of a layer; the values of the inputs do not matter.
+    apply : callable
+        ``(inputs, weights) -> outputs`` without a bias.
+    relevance : Tensor
+        Of its outputs.
+
+    Returns
+    -------
+    Share
+    """
     return _by_weight_alone(x, weight.square(), apply, relevance)
 
 
@@ -212,8 +342,18 @@ def z_box(
 
     Parameters
     ----------
+    x, weight : Tensor
+        Inputs and weights of a layer.
+    apply : callable
+        ``(inputs, weights) -> outputs`` without a bias.
+    relevance : Tensor
+        Of its outputs.
     low, high : Tensor, shape of x
         Smallest and largest possible value of each input.
+
+    Returns
+    -------
+    Share
     """
     # the same formula as differences from the bounds: sums of which no two cancel
     above, below = (x - low).requires_grad_(), (x - high).requires_grad_()

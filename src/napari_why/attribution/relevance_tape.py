@@ -132,6 +132,10 @@ def record_tape(network: nn.Module, x: Tensor) -> Tape:
         In evaluation mode, see :func:`napari_why.attribution.explaining`.
     x : Tensor, shape (N, C, H, W)
 
+    Returns
+    -------
+    Tape
+
     Raises
     ------
     UnsupportedNetworkError
@@ -168,6 +172,10 @@ def record_checked_tape(network: Network, x: Tensor, part: nn.Module | None = No
     x : Tensor, shape (N, C, H, W)
     part : Module, optional
         What of the network is followed; all of it by default.
+
+    Returns
+    -------
+    Tape
 
     Raises
     ------
@@ -238,6 +246,11 @@ def gradient_of_step(
         Gradients of its results.
     at : tuple of Tensor, optional
         Other values of its sources.
+
+    Returns
+    -------
+    tuple of Tensor
+        One a source, each of its shape; 0 where none passes.
     """
     leaves, made = operation.replay(at)
     # the tape keeps results of numbers only, so indices of maxima are left out here too

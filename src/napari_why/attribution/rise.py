@@ -44,7 +44,9 @@ Seed = Annotated[
 
 
 @attribution_method(
-    title="RISE", source="Petsiuk, Das & Saenko 2018, arXiv:1806.07421, section 3.2"
+    title="RISE",
+    source="Petsiuk, Das & Saenko 2018, arXiv:1806.07421, section 3.2",
+    black_box=True,
 )
 def rise(
     network: Network,
@@ -77,6 +79,8 @@ def rise(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -116,7 +120,28 @@ def masked_scores(
     on_event: events.OnEvent,
     cancelled: events.Cancelled,
 ) -> Tensor:
-    """Return the scores (n, V), float64, of n masks and of the variants all channels, each alone."""
+    """Return the scores (n, V), float64, of n masks and of the variants all channels, each alone.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode.
+    x : Tensor, shape (1, C, H, W)
+        One standardised image.
+    target : int
+        Index of the class.
+    start : Tensor, shape (1, C, H, W)
+        The baseline, which is seen where a mask is 0.
+    masks : Masks
+        Of the size of x.
+    on_event, cancelled : callable
+        One step per mask.
+
+    Returns
+    -------
+    Tensor, float64, shape (n, V)
+        Of fewer masks than there are when cancelled.
+    """
     variants = channel_variants(x)
     size = max(1, batch_size(x) // len(variants))
     forward = fold(network, x, masks.samples * len(variants))

@@ -64,6 +64,16 @@ def relative_error(values: Tensor, standard_error: Tensor | None) -> float | Non
 
     None where there is no error, or no value other than 0.
 
+    Parameters
+    ----------
+    values : Tensor
+    standard_error : Tensor, or None
+        Of their shape.
+
+    Returns
+    -------
+    float or None
+
     Examples
     --------
     >>> round(relative_error(torch.tensor([3.0, -3.0]), torch.tensor([0.3, 0.3])), 6)
@@ -144,6 +154,8 @@ def smoothgrad(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -203,6 +215,8 @@ def expected_gradients(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int

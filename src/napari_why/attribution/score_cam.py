@@ -59,6 +59,8 @@ def score_cam(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image.
     target : int
@@ -106,14 +108,44 @@ def score_cam(
 
 @torch.no_grad()
 def scores_of(forward: Forward, images: Tensor, target: int) -> Tensor:
-    """Return the scores (N,) of images."""
+    """Return the scores (N,) of images.
+
+    Parameters
+    ----------
+    forward : callable
+        (N, C, H, W) to logits (N, K).
+    images : Tensor, shape (N, C, H, W)
+    target : int
+        Index of the class.
+
+    Returns
+    -------
+    Tensor, shape (N,)
+    """
     return forward(images)[:, target]
 
 
 def evidence_of_weights(
     weights: Tensor, found: Tensor, x: Tensor, relu: bool, done: int, wanted: int
 ) -> Evidence:
-    """Return the weighted sum of feature maps (1 + C, K, h, w): the image's, and with a channel less."""
+    """Return the weighted sum of feature maps (1 + C, K, h, w): the image's, and with a channel less.
+
+    Parameters
+    ----------
+    weights : Tensor, shape (K,)
+        In logits.
+    found : Tensor, shape (1 + C, K, h, w)
+    x : Tensor, shape (1, C, H, W)
+        The image, for its size.
+    relu : bool
+        Cut off what is below 0.
+    done, wanted : int
+        How many maps have a weight, and how many were to have one.
+
+    Returns
+    -------
+    Evidence
+    """
     on_grid = torch.einsum("k,nkhw->nhw", weights, found)
     on_pixels = spread_to_pixels(on_grid.relu() if relu else on_grid, (x.shape[-2], x.shape[-1]))
     return Evidence(
@@ -140,6 +172,16 @@ def varying_most(maps: Tensor) -> Tensor:
 
 def masks_of(maps: Tensor, x: Tensor) -> Tensor:
     """Return feature maps (K, h, w), none of them constant, as masks (K, 1, H, W) from 0 to 1.
+
+    Parameters
+    ----------
+    maps : Tensor, shape (K, h, w)
+    x : Tensor, shape (..., H, W)
+        The image, for its size.
+
+    Returns
+    -------
+    Tensor, shape (K, 1, H, W)
 
     Examples
     --------

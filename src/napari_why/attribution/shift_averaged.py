@@ -57,6 +57,11 @@ def grid_power(values: Tensor, period: int) -> float:
     period : int
         Pixels.
 
+    Returns
+    -------
+    float
+        0 or more; 0 of a map of zeros.
+
     Examples
     --------
     >>> import torch

@@ -58,6 +58,22 @@ class FieldPlan:
     ) -> "FieldPlan":
         """Plan a field (1, C, H, W) for windows of the network's own input size.
 
+        Parameters
+        ----------
+        network : Network
+            In evaluation mode.
+        method : Method
+        x : Tensor, shape (1, C, H, W)
+            The field, standardised.
+        window : (int, int)
+            Height and width of the network's input in pixels.
+        values : mapping
+            The options ``mode`` and ``overlap`` of :func:`sliding_window`.
+
+        Returns
+        -------
+        FieldPlan
+
         Raises
         ------
         UnsupportedNetworkError
@@ -107,6 +123,17 @@ class FieldPlan:
         """Return the field's logits (1, K): of all of it, or the mean over windows.
 
         A window counts by the area it stands for: by its pixels' shares in the blended map.
+
+        Parameters
+        ----------
+        network : Network
+            In evaluation mode.
+        x : Tensor, shape (1, C, H, W)
+            The field, standardised.
+
+        Returns
+        -------
+        Tensor, shape (1, K)
         """
         if not self.windows:
             logits: Tensor = network(self.padded(x))
@@ -124,7 +151,22 @@ class FieldPlan:
 
 
 def find_step(network: Network, x: Tensor, window: Shape) -> int:
-    """Return how many pixels of the input one position of the last maps stands for, at the least 1."""
+    """Return how many pixels of the input one position of the last maps stands for, at the least 1.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode.
+    x : Tensor, shape (N, C, H, W)
+        For its channels, device and dtype.
+    window : (int, int)
+        Height and width of the network's input in pixels.
+
+    Returns
+    -------
+    int
+        In pixels.
+    """
     with torch.no_grad():
         maps = network.encode(x.new_zeros(1, x.shape[1], *window))
     # rounded: a last map of an odd size stands for about so many pixels
@@ -269,6 +311,11 @@ def measure_seams(joint: Tensor, tiles: Sequence[Tensor], plan: FieldPlan) -> di
     tiles : sequence of Tensor, shape (h, w)
         What was blended, in the order of the plan's windows.
     plan : FieldPlan
+
+    Returns
+    -------
+    dict of str to float
+        ``largest_seam``, ``seam_ratio`` and ``disagreement``.
     """
     blend = to_float64(joint.cpu())
     spread = blend.std().item()
@@ -302,5 +349,22 @@ def measure_seams(joint: Tensor, tiles: Sequence[Tensor], plan: FieldPlan) -> di
 def field_logits(
     network: Network, method: Method, x: Tensor, window: Shape, values: Mapping[str, Any]
 ) -> Tensor:
-    """Return the logits (1, K) of a field (1, C, H, W), as :func:`sliding_window` explains them."""
+    """Return the logits (1, K) of a field (1, C, H, W), as :func:`sliding_window` explains them.
+
+    Parameters
+    ----------
+    network : Network
+        In evaluation mode.
+    method : Method
+    x : Tensor, shape (1, C, H, W)
+        The field, standardised.
+    window : (int, int)
+        Height and width of the network's input in pixels.
+    values : mapping
+        The options ``mode`` and ``overlap`` of :func:`sliding_window`.
+
+    Returns
+    -------
+    Tensor, shape (1, K)
+    """
     return FieldPlan.of(network, method, x, window, values).logits(network, x)

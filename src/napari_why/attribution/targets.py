@@ -15,7 +15,7 @@ from napari_why.attribution.registry import References
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.images import how_read
 from napari_why.model.classifier import find_class
-from napari_why.networks.network import Network
+from napari_why.networks.network import Network, refuse_black_box
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -122,6 +122,7 @@ class TargetNetwork(Network):
         self.network, self.readout = network, readout
         self.use, self.name = network.use, network.name
         self.input_channels, self.classes = network.input_channels, 1
+        self.black_box = network.black_box
         self.eval()
 
     def encode(self, x: Tensor) -> Tensor:
@@ -241,12 +242,24 @@ class Explained:
 def find_target(classifier: "Classifier", target: Target) -> Explained:
     """Find what a target explains in a classifier.
 
+    Parameters
+    ----------
+    classifier : Classifier
+    target : str, int, Contrast, EmbeddingCoordinate or Similarity
+        A class by its name or number, or what is no class.
+
+    Returns
+    -------
+    Explained
+
     Raises
     ------
     ParameterError
         An unknown class, a class against itself, or a coordinate that the embedding does not have.
     MismatchError
         The other image does not fit the classifier.
+    UnsupportedNetworkError
+        An embedding of a network that can be asked for logits alone.
     """
     network, classes = classifier.network, classifier.classes
     if isinstance(target, Contrast):
@@ -267,6 +280,8 @@ def find_target(classifier: "Classifier", target: Target) -> Explained:
             notes=(*first.notes, *second.notes),
             asked={"target": first.name, "against": second.name},
         )
+    if isinstance(target, EmbeddingCoordinate | Similarity):
+        refuse_black_box(network, "an embedding")
     if isinstance(target, EmbeddingCoordinate):
         size = _embedding_size(classifier)
         if not 0 <= target.index < size:
@@ -291,6 +306,17 @@ def label_references(explained: Explained, references: References) -> References
 
     Of a class the labels stay. Of a contrast the target's images get the column's number 0, those of the
     class it is held against 1, and the rest -1: neither. Of what is no class no image gets 0.
+
+    Parameters
+    ----------
+    explained : Explained
+    references : References
+        Labelled by class.
+
+    Returns
+    -------
+    labelled : References
+        The same images.
     """
     if explained.index is None:
         return References(references.images, torch.ones_like(references.labels))

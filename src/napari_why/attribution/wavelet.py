@@ -42,6 +42,8 @@ def wavelet(
 
     Parameters
     ----------
+    network : Network
+        In evaluation mode.
     x : Tensor, shape (1, C, H, W)
         One standardised image; 0 is the training mean. Where a side is no multiple of the largest
         square, the mean is added at the far borders, and the evidence stays inside.
@@ -86,7 +88,22 @@ def wavelet(
 
 
 def check_sizes(count: int, fitting: int, size: int | None, sizes: list[int]) -> None:
-    """Raise ParameterError where levels do not fit into the image, or a size is of none of them."""
+    """Raise ParameterError where levels do not fit into the image, or a size is of none of them.
+
+    Parameters
+    ----------
+    count, fitting : int
+        Levels that are asked for, and at most.
+    size : int or None
+        In pixels; the one that is asked for.
+    sizes : list of int
+        Those of the levels.
+
+    Raises
+    ------
+    ParameterError
+        Too many levels, or a size of none of them.
+    """
     if count > fitting:
         raise ParameterError(
             f"levels: found {count}; expected at most {fitting}, so that the largest squares fit "
@@ -97,7 +114,18 @@ def check_sizes(count: int, fitting: int, size: int | None, sizes: list[int]) ->
 
 
 def pad_to_squares(image: Tensor, side: int) -> Tensor:
-    """Add zeros at the far borders of (C, H, W) until each length is a multiple of ``side``."""
+    """Add zeros at the far borders of (C, H, W) until each length is a multiple of ``side``.
+
+    Parameters
+    ----------
+    image : Tensor, shape (C, H, W)
+    side : int
+        In pixels.
+
+    Returns
+    -------
+    Tensor, shape (C, H', W')
+    """
     return F.pad(image, (0, -image.shape[-1] % side, 0, -image.shape[-2] % side))
 
 
@@ -108,6 +136,8 @@ def haar(image: Tensor, levels: int) -> list[Tensor]:
     ----------
     image : Tensor, shape (C, H, W)
         Its sides multiples of 2^levels.
+    levels : int
+        0 or more.
 
     Returns
     -------
@@ -144,6 +174,8 @@ def spread_over_squares(evidence: Tensor, side: int, shape: torch.Size) -> Tenso
 
     Parameters
     ----------
+    evidence : Tensor, shape (C, h, w)
+        A value a square.
     side : int
         Of a square, in pixels.
     shape : torch.Size
@@ -182,7 +214,19 @@ class Share:
 
     @classmethod
     def of(cls, scale: Tensor, scales: list[Tensor]) -> "Share":
-        """Sum up one of the scales."""
+        """Sum up one of the scales.
+
+        Parameters
+        ----------
+        scale : Tensor
+            Evidence of its coefficients, in logits.
+        scales : list of Tensor
+            Of all scales, that one among them.
+
+        Returns
+        -------
+        Share
+        """
         every = [to_float64(each) for each in scales]
         own = to_float64(scale)
         return cls(

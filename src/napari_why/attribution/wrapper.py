@@ -63,6 +63,11 @@ class Wrapped:
         place : callable, optional
             Takes the pixels (..., H, W) of image, regions and the like to where they are explained.
         on_event, cancelled : callable
+
+        Returns
+        -------
+        Evidence
+            On the pixels of what was explained.
         """
         move = place or (lambda pixels: pixels)
         context = {
@@ -102,6 +107,11 @@ def attribution_wrapper(
         As of :func:`~napari_why.attribution.registry.attribution_method`.
     takes_fields : bool
         The image comes at the pixel size of the training images and uncut.
+
+    Returns
+    -------
+    callable
+        The decorator, which returns the function as it is.
     """
 
     def register(function: Function) -> Function:
@@ -137,6 +147,17 @@ class Wrapping:
     @classmethod
     def of(cls, name: str | None, options: Mapping[str, Any] | None) -> "Wrapping":
         """Return the wrapper of that name with its options checked.
+
+        Parameters
+        ----------
+        name : str or None
+            In :data:`WRAPPERS`.
+        options : mapping or None
+            What is left out has its default.
+
+        Returns
+        -------
+        Wrapping
 
         Raises
         ------
@@ -174,6 +195,10 @@ class Wrapping:
         wrapped : Wrapped
         **context
             ``on_event``, ``cancelled``, ``regions``; those that the wrapper names are passed on.
+
+        Returns
+        -------
+        Evidence
         """
         if self.wrapper is None:
             listeners = {name: context[name] for name in ("on_event", "cancelled")}
@@ -189,6 +214,16 @@ def split_options(
     """Divide options by name between a method and its wrapper; one of both goes to both.
 
     What is of neither goes to the method, which refuses it in words.
+
+    Parameters
+    ----------
+    method : Method
+    wrapper : Wrapper or None
+    options : mapping
+
+    Returns
+    -------
+    of_method, of_wrapper : dict
     """
     of_wrapper = {item.name for item in wrapper.parameters} if wrapper is not None else set()
     of_method = {item.name for item in method.parameters}
@@ -273,6 +308,10 @@ def sum_parts(parts: Sequence[Part], size: tuple[int, int], over: str) -> Eviden
         Height and width of the sum.
     over : str
         What the mean is over, for the words ("shifted images").
+
+    Returns
+    -------
+    Evidence
     """
     first = parts[0].evidence
 
@@ -392,6 +431,18 @@ def mirrored_places(length: int, start: int, stop: int, device: torch.device) ->
 
     Beyond an end they are mirrored, the last pixel included, as in a mirror at the pixel's edge.
 
+    Parameters
+    ----------
+    length : int
+        Pixels of the axis.
+    start, stop : int
+        May lie beyond either end, by any number of pixels.
+    device : torch.device
+
+    Returns
+    -------
+    Tensor, int64, shape (stop - start,)
+
     Examples
     --------
     >>> mirrored_places(3, -2, 5, torch.device("cpu")).tolist()
@@ -402,7 +453,18 @@ def mirrored_places(length: int, start: int, stop: int, device: torch.device) ->
 
 
 def take_places(pixels: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return the pixels (..., h, w) that stand at rows (h,) and columns (w,) of (..., H, W)."""
+    """Return the pixels (..., h, w) that stand at rows (h,) and columns (w,) of (..., H, W).
+
+    Parameters
+    ----------
+    pixels : Tensor, shape (..., H, W)
+    rows, columns : Tensor, int64, shape (h,), (w,)
+        Each as often as it is wanted.
+
+    Returns
+    -------
+    Tensor, shape (..., h, w)
+    """
     return pixels.index_select(-2, rows).index_select(-1, columns)
 
 
@@ -411,6 +473,18 @@ def give_back(values: Tensor, rows: Tensor, columns: Tensor, size: tuple[int, in
 
     The transpose of :func:`take_places`: where a pixel was taken twice it gets both values, where
     it was not taken none, so that the sum stays.
+
+    Parameters
+    ----------
+    values : Tensor, shape (..., h, w)
+    rows, columns : Tensor, int64, shape (h,), (w,)
+        Those of :func:`take_places`.
+    size : (int, int)
+        Height and width, H and W.
+
+    Returns
+    -------
+    Tensor, shape (..., H, W)
     """
     wide = values.new_zeros((*values.shape[:-1], size[1])).index_add(-1, columns, values)
     whole = values.new_zeros((*values.shape[:-2], *size))

@@ -189,7 +189,20 @@ def explain_one(
 def ready_method(
     classifier: "Classifier", options: BatchOptions, fingerprint: str = ""
 ) -> ReadyMethod:
-    """Return the attribution method that is asked for, checked for a classifier."""
+    """Return the attribution method that is asked for, checked for a classifier.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    options : BatchOptions
+        Names a method, and its parameters.
+    fingerprint : str
+        The classifier's, where it is known; empty: computed for each image.
+
+    Returns
+    -------
+    ReadyMethod
+    """
     return ReadyMethod.of(
         classifier,
         str(options.attribution),
@@ -200,6 +213,18 @@ def ready_method(
 
 def picture_name(image: str, what: str) -> str:
     """Return the name of a picture: the same for the same image, another for each image.
+
+    Parameters
+    ----------
+    image : str
+        Paths of the image, joined by "; ".
+    what : str
+        What the picture shows: ``attribution``, say.
+
+    Returns
+    -------
+    str
+        A file's name, without folder, that every file system takes.
 
     Examples
     --------
@@ -330,6 +355,18 @@ def _plain_about(about: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def failed_outcome(reference: ImageReference, error: BaseException) -> ImageOutcome:
-    """Return the row of an image of which nothing is known but why."""
+    """Return the row of an image of which nothing is known but why.
+
+    Parameters
+    ----------
+    reference : ImageReference
+    error : BaseException
+        What went wrong.
+
+    Returns
+    -------
+    ImageOutcome
+        With ``error`` filled.
+    """
     reason = str(error) if isinstance(error, WhyError) else reason_of(error)
     return ImageOutcome({**reference.about, ERROR: reason})

@@ -55,6 +55,12 @@ class Journal:
     def add(self, key: str, outcome: ImageOutcome) -> None:
         """Write an outcome where no crash of this program or of the system reaches it.
 
+        Parameters
+        ----------
+        key : str
+            See :func:`outcome_key`.
+        outcome : ImageOutcome
+
         Raises
         ------
         WhyError
@@ -122,7 +128,20 @@ class Journal:
 
 
 def outcome_key(made_with: Mapping[str, Any], state: str) -> str:
-    """Return what an outcome is known by: image, state of its file, classifier and options."""
+    """Return what an outcome is known by: image, state of its file, classifier and options.
+
+    Parameters
+    ----------
+    made_with : mapping
+        Image, classifier and options.
+    state : str
+        Of the image's file: it differs once the file was changed.
+
+    Returns
+    -------
+    str
+        SHA-256, hexadecimal.
+    """
     told = json.dumps([plain_json(made_with), state], sort_keys=True)
     return sha256(told.encode()).hexdigest()
 

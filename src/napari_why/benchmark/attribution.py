@@ -118,7 +118,18 @@ class PassCounter:
 
     @contextmanager
     def watch(self, network: Network, x: Tensor) -> Iterator[None]:
-        """Count within the block; hooks are there before a method starts and after it ended."""
+        """Count within the block; hooks are there before a method starts and after it ended.
+
+        Parameters
+        ----------
+        network : Network
+        x : Tensor, shape (N, C, H, W)
+            Preprocessed; goes through once, to find the first module.
+
+        Yields
+        ------
+        None
+        """
 
         # a function, not a method: a copy of the network counts into the same number
         def count(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -218,7 +229,18 @@ class Subjects:
         return float(np.median(times))
 
     def case(self, subject: Subject, evidence: Evidence) -> ExplanationCase:
-        """Return a map with all that it is judged by."""
+        """Return a map with all that it is judged by.
+
+        Parameters
+        ----------
+        subject : Subject
+        evidence : Evidence
+            Of its image.
+
+        Returns
+        -------
+        ExplanationCase
+        """
         truth, cells = subject.scene.truth, subject.scene.cells
         return ExplanationCase(
             network=self.network,
@@ -243,7 +265,17 @@ class Subjects:
         return self._random_drops[subject.number]
 
     def given(self, method: Method, subject: Subject) -> Given:
-        """Return what a user would give to this method, made of what is known of the scene."""
+        """Return what a user would give to this method, made of what is known of the scene.
+
+        Parameters
+        ----------
+        method : Method
+        subject : Subject
+
+        Returns
+        -------
+        Given
+        """
         wanted = method.takes("alpha_path")
         return Given(
             references=self.data.dataset,
@@ -294,7 +326,14 @@ class Measured:
     notes: dict[str, None] = field(default_factory=dict)
 
     def add(self, metric: str, value: MetricValue | None) -> None:
-        """Note what a metric found of the next map; None where it is not asked."""
+        """Note what a metric found of the next map; None where it is not asked.
+
+        Parameters
+        ----------
+        metric : str
+            Its name.
+        value : MetricValue or None
+        """
         self.found.setdefault(metric, []).append(None if value is None else value.value)
         self.chances.setdefault(metric, []).append(None if value is None else value.chance)
 
@@ -334,6 +373,13 @@ def measure_row(
         A method, or a row that asks no network.
     parameters : mapping
         The method's own.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    Measured
+        Of fewer maps where passes are many.
 
     Raises
     ------
@@ -594,6 +640,19 @@ def parameters_for(
 ) -> dict[str, Any]:
     """Return a method's parameters: its defaults, with no more random draws than the protocol has.
 
+    Parameters
+    ----------
+    method : Method
+    protocol : MapProtocol
+        Its ``samples`` bound the draws.
+    own : mapping, optional
+        Parameters that are set; they stand as they are.
+
+    Returns
+    -------
+    dict
+        All parameters.
+
     Raises
     ------
     ParameterError
@@ -624,6 +683,11 @@ def foresee(protocol: MapProtocol, units: int, networks: Sequence[str], methods:
     networks : sequence of str
     methods : int
         How many.
+
+    Returns
+    -------
+    str
+        One sentence, in minutes.
     """
     training = maps = 0.0
     for name in networks:

@@ -329,7 +329,17 @@ def show_edges(subject: Subject) -> Tensor:
 
 
 def show_channel(subject: Subject, channel: int) -> Tensor:
-    """Return the light of one channel, and nothing in the others."""
+    """Return the light of one channel, and nothing in the others.
+
+    Parameters
+    ----------
+    subject : Subject
+    channel : int
+
+    Returns
+    -------
+    Tensor, shape (C, H, W)
+    """
     shown = torch.zeros_like(subject.x[0])
     shown[channel] = show_intensity(subject)[channel]
     return shown

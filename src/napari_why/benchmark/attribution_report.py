@@ -320,6 +320,13 @@ def as_text(table: pd.DataFrame) -> str:
 def write_attribution_report(table: pd.DataFrame, folder: str | Path) -> list[Path]:
     """Write ``attribution.csv`` (each seed), ``attribution-summary.csv`` and ``attribution.md``.
 
+    Parameters
+    ----------
+    table : DataFrame
+        One row a method, network, effect and seed.
+    folder : str or Path
+        Made where there is none.
+
     Returns
     -------
     list of Path

@@ -46,7 +46,19 @@ IMAGES_WITH_SPREAD = 16
 
 
 def classify_images(classifier: Classifier, images: NDArray[Any]) -> NDArray[np.float64]:
-    """Classify raw images as a file with these pixels would be; (N, C, H, W) to (N, K)."""
+    """Classify raw images as a file with these pixels would be; (N, C, H, W) to (N, K).
+
+    Parameters
+    ----------
+    classifier : Classifier
+    images : ndarray, shape (N, C, H, W)
+        Raw units, on the network's grid.
+
+    Returns
+    -------
+    ndarray, float64, shape (N, K)
+        Probabilities.
+    """
     batches = [images[start : start + AT_A_TIME] for start in range(0, len(images), AT_A_TIME)]
     logits = [classifier.logits(classifier.prepare_pixels(batch)) for batch in batches]
     shares: NDArray[np.float64] = to_float64(torch.cat(logits)).softmax(1).cpu().numpy()
@@ -54,7 +66,21 @@ def classify_images(classifier: Classifier, images: NDArray[Any]) -> NDArray[np.
 
 
 def share_predicted(classifier: Classifier, images: NDArray[Any], label: str) -> float:
-    """Return the share of raw images (N, C, H, W) that the classifier predicts as ``label``."""
+    """Return the share of raw images (N, C, H, W) that the classifier predicts as ``label``.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    images : ndarray, shape (N, C, H, W)
+        Raw units, on the network's grid.
+    label : str
+        A class of the classifier.
+
+    Returns
+    -------
+    float
+        0 to 1.
+    """
     predicted = classify_images(classifier, images).argmax(1)
     return float((predicted == classifier.classes.index(label)).mean())
 
@@ -124,6 +150,10 @@ def change_by_network(
         Whose network is inverted, where it is another one.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    ChangedImages or None
 
     Raises
     ------
@@ -229,6 +259,10 @@ def fit_pixel_transport(
         Locked channels: they stay as they are and condition the map.
     seed : int
         Of the positions that are drawn, and of the clusters.
+
+    Returns
+    -------
+    PixelTransport
     """
     moved = tuple(index for index in range(source.shape[1]) if index not in fixed)
     generator = torch.Generator().manual_seed(seed)
@@ -300,6 +334,10 @@ def transported_pixels(
         With the training images.
     direction : Direction
         What to change.
+
+    Returns
+    -------
+    ChangedImages
     """
     source, target = (
         training_images(classifier, data, label) for label in (direction.source, direction.target)
@@ -317,7 +355,28 @@ def learnt_from_pairs(
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> ChangedImages:
-    """Predict the change by a network that was trained on the training images' true changes."""
+    """Predict the change by a network that was trained on the training images' true changes.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Lends its preprocessing.
+    data : BenchmarkData
+        With the true pairs.
+    direction : Direction
+        What to change.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    ChangedImages
+
+    Raises
+    ------
+    WhyError
+        The true changes of these images are not known.
+    """
     pairs = data.training_pairs(direction.source, direction.target)
     if pairs is None:
         raise WhyError("true pairs of these images are not known")
@@ -337,14 +396,41 @@ def learnt_from_pairs(
 
 
 def training_images(classifier: Classifier, data: BenchmarkData, label: str) -> Tensor:
-    """Return the training images of a class as the classifier takes them, (N, C, H, W)."""
+    """Return the training images of a class as the classifier takes them, (N, C, H, W).
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Lends its preprocessing.
+    data : BenchmarkData
+    label : str
+        The class.
+
+    Returns
+    -------
+    Tensor, shape (N, C, H, W)
+    """
     train = data.dataset.part("train")
     rows = np.flatnonzero(train.table["label"] == label)
     return torch.stack([classifier.preprocessing(train.image(int(row))) for row in rows])
 
 
 def as_raw(classifier: Classifier, direction: Direction, moved: Tensor) -> ChangedImages:
-    """Return standardised images (N, C, H, W) as they would be exported, and their change."""
+    """Return standardised images (N, C, H, W) as they would be exported, and their change.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Lends its preprocessing.
+    direction : Direction
+        Has the images before the change, raw units.
+    moved : Tensor, shape (N, C, H, W)
+        The same, changed and standardised.
+
+    Returns
+    -------
+    ChangedImages
+    """
     raw = classifier.preprocessing.inverse(moved)
     images = export_pixels(raw, export_dtype(direction.images.dtype))
     return ChangedImages(images, images.astype(float) - direction.images.astype(float))

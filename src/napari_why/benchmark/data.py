@@ -113,7 +113,18 @@ class BenchmarkData(TrainingData, typing.Protocol):
         """What is to be changed."""
 
     def training_pairs(self, source: str, target: str) -> TrainingPairs | None:
-        """Return the training images with their true changes; None where these are not known."""
+        """Return the training images with their true changes; None where these are not known.
+
+        Parameters
+        ----------
+        source, target : str
+            Class of the images, and that which the change leads to.
+
+        Returns
+        -------
+        TrainingPairs or None
+            Raw units.
+        """
 
 
 Scenes = Literal["validation", "test", "final"]
@@ -248,7 +259,18 @@ class EffectData:
         return whole.split(fractions=(share, 1 - share, 0.0), seed=self.seed)
 
     def training_pairs(self, source: str, target: str) -> TrainingPairs:
-        """Return the scenes of the training images as one class, and what would make them the other."""
+        """Return the scenes of the training images as one class, and what would make them the other.
+
+        Parameters
+        ----------
+        source, target : str
+            Class of the images, and that which the change leads to.
+
+        Returns
+        -------
+        TrainingPairs
+            Raw units.
+        """
         scenes = self.training_scenes
         return TrainingPairs(
             np.stack([scene.image(source).values for scene in scenes]),

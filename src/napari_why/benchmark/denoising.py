@@ -147,7 +147,20 @@ def compare_denoisers(
 
 
 def add_noise(images: Tensor, deviation: float, seed: int) -> Tensor:
-    """Return standardised images (N, C, H, W) with Gaussian noise, independent from pixel to pixel."""
+    """Return standardised images (N, C, H, W) with Gaussian noise, independent from pixel to pixel.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, C, H, W)
+        Standardised.
+    deviation : float
+        Of the noise, in standard deviations of each channel.
+    seed : int
+
+    Returns
+    -------
+    Tensor, shape (N, C, H, W)
+    """
     random = torch.Generator().manual_seed(seed)
     return images + deviation * torch.randn(images.shape, generator=random)
 
@@ -193,7 +206,24 @@ def estimate_deviation(plane: NDArray[Any]) -> float:
 def measure_denoisers(
     methods: Mapping[str, Denoise], classifier: Classifier, real: Tensor, noisy: Tensor
 ) -> pd.DataFrame:
-    """Compare what each method makes of noisy images with the real ones, in raw units."""
+    """Compare what each method makes of noisy images with the real ones, in raw units.
+
+    Parameters
+    ----------
+    methods : mapping of str to callable
+        By name, from standardised images (1, C, H, W) to such without noise.
+    classifier : Classifier
+        Leads back to raw units.
+    real, noisy : Tensor, shape (N, C, H, W)
+        Standardised, the same images in the same order.
+
+    Returns
+    -------
+    DataFrame
+        One row a channel and method: ``psnr`` (dB), the figures of
+        :func:`~napari_why.generation.prediction_report.compare_planes` and ``images``, as means over
+        the images.
+    """
     back = classifier.preprocessing.inverse
     rows: list[dict[str, Any]] = []
     for index in range(len(real)):
@@ -214,6 +244,15 @@ def measure_denoisers(
 
 def signal_to_noise(made: NDArray[np.float64], real: NDArray[np.float64]) -> float:
     """Return the peak signal-to-noise ratio in dB, against the range of the real plane.
+
+    Parameters
+    ----------
+    made, real : ndarray, float64, shape (H, W)
+
+    Returns
+    -------
+    float
+        In dB; NaN where the planes are equal or the real one is constant.
 
     Examples
     --------

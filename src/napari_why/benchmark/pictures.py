@@ -64,6 +64,10 @@ def draw_side_by_side(rows: Sequence[Shown], channels: Sequence[str], title: str
         Names of the channels.
     title : str
         Above all.
+
+    Returns
+    -------
+    Figure
     """
     known = all(row.truth is not None for row in rows)
     columns = ("source", "counterfactual", "change", *(["true change"] if known else []))
@@ -93,7 +97,22 @@ def shown_rows(
     made: Mapping[str, NDArray[Any]],
     index: int,
 ) -> list[Shown]:
-    """Return one row per method for image ``index`` of (N, C, H, W) images."""
+    """Return one row per method for image ``index`` of (N, C, H, W) images.
+
+    Parameters
+    ----------
+    sources : ndarray, shape (N, C, H, W)
+    truth : ndarray, shape (N, C, H, W), or None
+        True changes.
+    made : mapping of str to ndarray, shape (N, C, H, W)
+        Counterfactuals by method.
+    index : int
+        Which image.
+
+    Returns
+    -------
+    list of Shown
+    """
     return [
         Shown(name, sources[index], images[index], None if truth is None else truth[index])
         for name, images in made.items()

@@ -191,7 +191,18 @@ class PlantedData:
         return self._between(UNTOUCHED, PLANTED), self._between(PLANTED, UNTOUCHED)
 
     def training_pairs(self, source: str, target: str) -> TrainingPairs:
-        """Return every training tile as one class, and what would make it the other."""
+        """Return every training tile as one class, and what would make it the other.
+
+        Parameters
+        ----------
+        source, target : str
+            Class of the images, and that which the change leads to.
+
+        Returns
+        -------
+        TrainingPairs
+            Grey levels.
+        """
         part = self.planted.part("train")
         tiles = [self.planted.tiles[position] for position in part.positions]
         return TrainingPairs(

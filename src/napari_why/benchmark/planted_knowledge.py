@@ -110,6 +110,11 @@ def plant_dataset(
     -------
     Dataset
         Columns ``scene`` and ``shown`` (neither, first, second or both).
+
+    Raises
+    ------
+    ParameterError
+        Another knowledge.
     """
     if knowledge not in KNOWLEDGE:
         raise ParameterError(f"knowledge: found {knowledge!r}; expected {', '.join(KNOWLEDGE)}")
@@ -143,12 +148,31 @@ def plant_knowledge(
 
     Nothing is locked and no channel is put back: a lock would answer the question before it is asked.
 
+    Parameters
+    ----------
+    pair : str
+        A key of :data:`napari_why.simulation.EFFECT_PAIRS`.
+    knowledge : {"first", "second", "both"}
+        Which effect tells the classes apart in training; see :func:`plant_dataset`.
+    seed : int
+        Of scenes, split and network.
+    protocol : PlantedProtocol
+        Number and size of images, epochs.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    Classifier
+
     Raises
     ------
     TrainingError
         Cancelled before there was a network.
     WhyError
         Cancelled afterwards.
+    DatasetError
+        There was no image to take the transport from.
     """
     series = SERIES_PER_SEED * (FIRST_SEED + seed)
     known = plant_dataset(protocol.training, pair, knowledge, seed=series, size=protocol.size)
@@ -222,7 +246,20 @@ class Planted:
         }
 
     def masks(self, std: Sequence[float], seed: int) -> dict[str, NDArray[np.float32]]:
-        """Return the mask of every row; those of the baselines are as large as the used part."""
+        """Return the mask of every row; those of the baselines are as large as the used part.
+
+        Parameters
+        ----------
+        std : sequence of float
+            Standard deviation of each channel, grey levels.
+        seed : int
+            Of the units that are drawn.
+
+        Returns
+        -------
+        dict of str to ndarray, float32, shape (C, H, W)
+            By row; 1 where the mask takes the change, 0 where not.
+        """
         change = self.used.after.astype(np.float64) - self.used.before
         strength = np.abs(change) / np.asarray(std)[:, None, None]
         wanted = int(self.used.mask.sum())
@@ -249,7 +286,22 @@ def find_planted(
     tiles: int,
     cancelled: Cancelled = never_cancelled,
 ) -> list[Planted]:
-    """Ask both questions of scenes in both directions; misclassified images are left out."""
+    """Ask both questions of scenes in both directions; misclassified images are left out.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    scenes : sequence of PairScene
+    tiles : int
+        Into how many parts a change is split along each side; see
+        :func:`napari_why.measurement.find_used_change`.
+    cancelled : callable
+        Asked before every question; what was found is returned.
+
+    Returns
+    -------
+    list of Planted
+    """
     found = []
     for scene, direction, kind in product(scenes, DIRECTIONS, CHANGES):
         if cancelled():
@@ -268,7 +320,21 @@ def find_planted(
 
 
 def take_true_change(result: Counterfactual, image: DataArray, change: DataArray) -> Counterfactual:
-    """Return a counterfactual whose image at alpha1 is the source with its true change added."""
+    """Return a counterfactual whose image at alpha1 is the source with its true change added.
+
+    Parameters
+    ----------
+    result : Counterfactual
+        Of the image.
+    image : DataArray, dims (c, y, x)
+        Raw grey levels, on the network's grid.
+    change : DataArray, dims (c, y, x)
+        Grey levels.
+
+    Returns
+    -------
+    Counterfactual
+    """
     before = image.to_numpy()
     after = export_pixels(before + change.to_numpy(), before.dtype)
     return replace(
@@ -280,7 +346,18 @@ def take_true_change(result: Counterfactual, image: DataArray, change: DataArray
 
 
 def follow_effects(classifier: Classifier, scenes: Sequence[PairScene]) -> dict[str, float]:
-    """Return the share of scenes predicted as treated by what is shown: what was really learnt."""
+    """Return the share of scenes predicted as treated by what is shown: what was really learnt.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    scenes : sequence of PairScene
+
+    Returns
+    -------
+    dict of str to float
+        ``treated_if_neither``, ``..._first``, ``..._second``, ``..._both``; 0 to 1.
+    """
     return {
         f"treated_if_{what}": float(
             np.mean([classifier.predict(scene.image(what)).label == "treated" for scene in scenes])
@@ -298,6 +375,18 @@ def score_planted(
     mass; ``flips``: share of the images that the mask's part of the change alone takes to the
     target; ``size``: share of the changed values that the mask takes. Where the whole change does
     not flip, no part is looked for in earnest: those images count in ``whole change`` alone.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Judges parts of changes.
+    planted : sequence of Planted
+    seed : int
+        Of the units that are drawn.
+
+    Returns
+    -------
+    list of dict
     """
     rows: dict[tuple[str, str, str], list[dict[str, float]]] = {}
     for item in planted:

@@ -139,6 +139,13 @@ def as_markdown(table: pd.DataFrame) -> str:
 def write_report(table: pd.DataFrame, folder: str | Path) -> list[Path]:
     """Write ``results.parquet``, ``results.csv``, ``summary.csv``, ``summary.md`` and two figures.
 
+    Parameters
+    ----------
+    table : DataFrame
+        One row a result, as :meth:`~napari_why.benchmark.results.ResultFolder.table` returns it.
+    folder : str or Path
+        Made where there is none.
+
     Returns
     -------
     list of Path

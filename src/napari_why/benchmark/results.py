@@ -33,11 +33,39 @@ class ResultFolder:
     folder: Path
 
     def place(self, effect: str, seed: int, method: str) -> Path:
-        """Return where one result is, or will be."""
+        """Return where one result is, or will be.
+
+        Parameters
+        ----------
+        effect : str
+            Or the name of the real data.
+        seed : int
+        method : str
+            Name of the row.
+
+        Returns
+        -------
+        Path
+            A JSON file.
+        """
         return self.folder / "results" / effect / f"seed-{seed}" / f"{method}.json"
 
     def classifier_place(self, effect: str, seed: int, recipe: str) -> Path:
-        """Return where one trained classifier is, or will be."""
+        """Return where one trained classifier is, or will be.
+
+        Parameters
+        ----------
+        effect : str
+            Or the name of the real data.
+        seed : int
+        recipe : str
+            Name of how it is trained.
+
+        Returns
+        -------
+        Path
+            A folder.
+        """
         return self.folder / "classifiers" / effect / f"seed-{seed}" / recipe
 
     def claim(self) -> None:
@@ -59,7 +87,19 @@ class ResultFolder:
         return sorted(self.folder.glob("results/*/seed-*/*.json"))
 
     def has(self, effect: str, seed: int, method: str, identity: Mapping[str, Any]) -> bool:
-        """Return whether there is a result that was made exactly so."""
+        """Return whether there is a result that was made exactly so.
+
+        Parameters
+        ----------
+        effect, seed, method
+            See :meth:`place`.
+        identity : mapping
+            What decides about the result; JSON types.
+
+        Returns
+        -------
+        bool
+        """
         found = read_json(self.place(effect, seed, method))
         return found is not None and found["identity"] == plain(identity)
 
@@ -72,7 +112,19 @@ class ResultFolder:
         directions: Mapping[str, Mapping[str, Any]],
         images: Mapping[str, NDArray[Any]],
     ) -> None:
-        """Write one result; figures by direction, and the first images to look at."""
+        """Write one result; figures by direction, and the first images to look at.
+
+        Parameters
+        ----------
+        effect, seed, method
+            See :meth:`place`.
+        identity : mapping
+            What decides about the result.
+        directions : mapping of str to mapping
+            Figures by direction.
+        images : mapping of str to ndarray, shape (N, C, H, W)
+            Counterfactuals by direction; the first few are kept.
+        """
         place = self.place(effect, seed, method)
         place.parent.mkdir(parents=True, exist_ok=True)
         shown: dict[str, Any] = {name: pixels[:SHOWN] for name, pixels in images.items()}
@@ -80,7 +132,17 @@ class ResultFolder:
         write_json(place, {"identity": identity, "directions": directions})
 
     def images(self, effect: str, seed: int, method: str) -> dict[str, NDArray[Any]]:
-        """Return the first counterfactuals by direction, each (n, C, H, W); empty if there are none."""
+        """Return the first counterfactuals by direction, each (n, C, H, W); empty if there are none.
+
+        Parameters
+        ----------
+        effect, seed, method
+            See :meth:`place`.
+
+        Returns
+        -------
+        dict of str to ndarray
+        """
         place = self.place(effect, seed, method).with_suffix(".npz")
         if not place.exists():
             return {}
@@ -133,7 +195,15 @@ def read_json(place: Path) -> dict[str, Any] | None:
 
 
 def write_json(place: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file as a whole or not at all; one that says nothing of itself is no result."""
+    """Write a JSON file as a whole or not at all; one that says nothing of itself is no result.
+
+    Parameters
+    ----------
+    place : Path
+        Of the file; one that is there is replaced if it is a result.
+    content : mapping
+        With ``identity`` or a ``format``; a number that is not finite becomes null.
+    """
 
     def own(path: Path) -> bool:
         found = read_json(path) or {}

@@ -119,7 +119,24 @@ def run_rows(
     on_event: OnEvent,
     cancelled: Cancelled,
 ) -> pd.DataFrame:
-    """Make every row of every unit that is not in the folder yet; return the table of such units."""
+    """Make every row of every unit that is not in the folder yet; return the table of such units.
+
+    Parameters
+    ----------
+    units : sequence of BenchmarkData
+        Effects or data sets, each with a seed.
+    rows : mapping of str to Row
+    results : ResultFolder
+    task : str
+        What the work is called in events.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`. When cancelled, the table holds what is there.
+
+    Returns
+    -------
+    DataFrame
+        One row a unit, row and direction.
+    """
     results.claim()
     on_event(Started(task, len(units)))
     stopped = False
@@ -262,7 +279,13 @@ class RealData:
         return self.images if split else self.images.split(seed=self.seed)
 
     def training_pairs(self, source: str, target: str) -> None:
-        """Return None: no experiment knows them."""
+        """Return None: no experiment knows them.
+
+        Parameters
+        ----------
+        source, target : str
+            Classes; not looked at.
+        """
 
     @property
     def affected(self) -> tuple[int, ...]:

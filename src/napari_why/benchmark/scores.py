@@ -53,6 +53,10 @@ def mask_curve(
         As exported, raw units.
     target : str
         The class.
+
+    Returns
+    -------
+    MaskCurve
     """
     std = np.asarray(classifier.preprocessing.std)[:, None, None]
     change = (np.abs(counterfactuals.astype(float) - sources.astype(float)) / std).max(axis=1)
@@ -102,7 +106,19 @@ class ChangeScores:
 
 
 def standardise(change: ArrayLike, std: Sequence[float]) -> NDArray[np.float64]:
-    """Return changes (N, C, H, W) in units of each channel's standard deviation."""
+    """Return changes (N, C, H, W) in units of each channel's standard deviation.
+
+    Parameters
+    ----------
+    change : array, shape (N, C, H, W)
+        Raw units.
+    std : sequence of float
+        Standard deviation of each channel, raw units.
+
+    Returns
+    -------
+    ndarray, float64, shape (N, C, H, W)
+    """
     return np.asarray(change, dtype=np.float64) / np.asarray(std, dtype=np.float64)[:, None, None]
 
 
@@ -123,12 +139,17 @@ def change_scores(
     affected : sequence of int
         Channels that the effect changes.
 
+    Returns
+    -------
+    ChangeScores
+        NaN for what needs a truth, where there is none.
+
     Examples
     --------
     >>> truth = np.zeros((1, 2, 8, 8))
     >>> truth[0, 1, 2:5, 2:5] = 1.0
-    >>> change_scores(truth, truth, [1])
-    ChangeScores(correlation=1.0, relative_error=0.0, off_target=0.0, size=0.265...)
+    >>> change_scores(truth, truth, [1])  # doctest: +ELLIPSIS
+    ChangeScores(correlation=1.0, relative_error=0.0, off_target=0.0, size=0.186...)
     >>> change_scores(0 * truth, truth, [1]).relative_error
     1.0
     """
@@ -148,14 +169,37 @@ def change_scores(
 
 
 def correlation_of(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """Return Pearson's r of two arrays of one shape; 0 where one of them is constant."""
+    """Return Pearson's r of two arrays of one shape; 0 where one of them is constant.
+
+    Parameters
+    ----------
+    first, second : ndarray, float64
+
+    Returns
+    -------
+    float
+        -1 to 1.
+    """
     one, other = first.ravel() - first.mean(), second.ravel() - second.mean()
     scale = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(np.clip(one @ other / scale, -1, 1)) if scale > STILL else 0.0
 
 
 def off_target_ratio(change: NDArray[np.float64], affected: Sequence[int]) -> float:
-    """Return mean |change| of the other channels over that of the affected ones; (N, C, H, W)."""
+    """Return mean |change| of the other channels over that of the affected ones; (N, C, H, W).
+
+    Parameters
+    ----------
+    change : ndarray, float64, shape (N, C, H, W)
+        Standardised.
+    affected : sequence of int
+        Channels that the effect changes.
+
+    Returns
+    -------
+    float
+        NaN where all channels or none are affected; inf where only the others change.
+    """
     others = [channel for channel in range(change.shape[1]) if channel not in affected]
     if not others or not len(affected):
         return math.nan
@@ -209,6 +253,11 @@ def spread_scores(
         Standard deviation of each channel, raw units.
     affected : sequence of int
         Channels that the effect changes.
+
+    Returns
+    -------
+    SpreadScores
+        NaN where nothing was measured, or the truth is not known.
     """
     if not spreads:
         return SpreadScores()
@@ -461,6 +510,10 @@ def change_trivially(
     direction : Direction
         What to change.
     kind : {"one_factor", "grey_level_curve"}
+
+    Returns
+    -------
+    ChangedImages
     """
     dtype = export_dtype(direction.images.dtype)
     source, target = (

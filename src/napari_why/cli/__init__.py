@@ -2,7 +2,17 @@
 
 from functools import partial
 
-from napari_why.cli import batch, benchmark, classify, explain, files, generate, measure, screening
+from napari_why.cli import (
+    batch,
+    benchmark,
+    classify,
+    exchange,
+    explain,
+    files,
+    generate,
+    measure,
+    screening,
+)
 from napari_why.cli.application import make_application, run_command
 
 # In the order of the help: from the data to a classifier, to what it is worth and why.
@@ -29,6 +39,8 @@ VERBS = (
     generate.TRAIN_FLOW,
     generate.TRAIN_PREDICTOR,
     generate.PREDICT_CHANNEL,
+    exchange.EXPORT,
+    exchange.IMPORT,
     files.RERUN,
     benchmark.BENCHMARK,
     files.INSPECT,

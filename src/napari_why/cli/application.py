@@ -63,6 +63,10 @@ class Further:
             What other packages added to it is offered like the rest.
         panels : mapping of str to sequence of Parameter, optional
             Options that stand before those of the entries.
+
+        Returns
+        -------
+        Further
         """
         own = {name: entry.parameters for name, entry in registry.items()}
         return cls({**(panels or {}), **own}, choices={option: tuple(registry)})
@@ -93,6 +97,18 @@ def with_options(function: Callable[..., None], further: Further) -> Callable[..
     Its ``**parameters`` become the further options; a parameter whose annotation is a dataclass
     becomes one argument or option for each field, and is handed over as an object of that class.
     Options that are not given are left out, so that the defaults are those of the parameters.
+
+    Parameters
+    ----------
+    function : callable
+        Of a verb.
+    further : Further
+        What the registries offer.
+
+    Returns
+    -------
+    callable
+        With a signature and documentation of its own, for typer.
     """
     declared = inspect.signature(function, eval_str=True).parameters.values()
     groups: dict[str, Any] = {
@@ -252,7 +268,21 @@ class VerbGroup(TyperGroup):
         return option
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Return the name, the command with all its options, and the remaining arguments."""
+        """Return the name, the command with all its options, and the remaining arguments.
+
+        Parameters
+        ----------
+        ctx : Context
+            Of click.
+        args : list of str
+            What was typed behind the program's name.
+
+        Returns
+        -------
+        name : str or None
+        command : Command or None
+        rest : list of str
+        """
         name, command, rest = super().resolve_command(ctx, args)
         for verb in self.verbs:
             if verb.name == name:

@@ -144,6 +144,10 @@ class DatasetOptions:
         work : LongWork
             Shows the progress; Ctrl-C leaves at once, for nothing is done yet.
 
+        Returns
+        -------
+        Dataset
+
         Raises
         ------
         typer.Exit
@@ -246,6 +250,17 @@ class ImageTask:
 def save_image(result: Any, raw: "DataArray", out: Path, *, overwrite: bool) -> None:
     """Save what was made of an image, with its record; somewhere else where that fails.
 
+    Parameters
+    ----------
+    result : Result
+        With grid and record.
+    raw : DataArray
+        The image that it is about.
+    out : Path
+        Its ending says which format.
+    overwrite : bool
+        Replace what napari-why wrote there.
+
     Raises
     ------
     WhyError
@@ -269,6 +284,18 @@ def read_plane(
 
     ``read_as`` are further arguments of :func:`napari_why.images.read`, as an image's ``attrs``
     keep them.
+
+    Parameters
+    ----------
+    path : Path
+    time, depth : int or None
+        Indices from 0; None where the file has one alone.
+    read_as : mapping, optional
+        Further arguments of :func:`napari_why.images.read`.
+
+    Returns
+    -------
+    DataArray, dims (c, y, x)
 
     Raises
     ------
@@ -315,6 +342,20 @@ def make_read_arguments(
 ) -> dict[str, Any]:
     """Return what the user says of an image, as arguments of :func:`napari_why.images.read`.
 
+    Parameters
+    ----------
+    axes : str or None
+        As of :func:`napari_why.images.read`.
+    channels : str or None
+        Names with commas between.
+    pattern : str, optional
+        As of :func:`napari_why.images.read`.
+
+    Returns
+    -------
+    dict of str to object
+        Without what was not said.
+
     Examples
     --------
     >>> make_read_arguments("zcyx", "DAPI, TMRM")
@@ -351,6 +392,17 @@ def check_place(
     A file that is there must be one of ours, and so must the record beside an image; folders are
     looked at by what writes them. ``sources`` are what the result is made from: none of them, and no
     record of them, is ever written over.
+
+    Parameters
+    ----------
+    path : Path
+        Where the result is to be.
+    overwrite : bool
+        Whether what napari-why wrote there may be replaced.
+    endings : tuple of str
+        What its name may end in, small letters; empty for a folder.
+    sources : iterable of Path or None
+        What the result is made from; None is passed over.
 
     Raises
     ------

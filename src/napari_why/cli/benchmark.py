@@ -77,6 +77,10 @@ class SceneOptions:
             Of the classifiers; 0 for the protocol's own.
         scored : int
             Images per direction.
+
+        Returns
+        -------
+        Protocol
         """
         from napari_why.benchmark import Protocol
         from napari_why.simulation import Camera
@@ -150,10 +154,20 @@ class PlantingOptions:
         scene : SceneOptions
             Their set, strength and number of training images count here too.
         intensity : {"linear", "log1p", "asinh"}
+            Of the preprocessing.
         epochs : int
             Of the classifiers; 0 for the protocol's own.
         scored : int
             Tiles per direction.
+
+        Returns
+        -------
+        PlantedProtocol
+
+        Raises
+        ------
+        ParameterError
+            Final scenes are asked for, which there are of known truth alone.
         """
         from napari_why.benchmark import PlantedProtocol
         from napari_why.simulation import PlantOptions
@@ -201,6 +215,21 @@ class MapOptions:
         self, scene: SceneOptions, *, size: int, epochs: int, scored: int
     ) -> "MapProtocol":
         """Return the protocol of the benchmark of attribution.
+
+        Parameters
+        ----------
+        scene : SceneOptions
+            Their set, density and number of training images count here too.
+        size : int
+            Height and width of a scene in pixels.
+        epochs : int
+            Of the classifiers; 0 for the protocol's own.
+        scored : int
+            Scenes whose maps are judged; 0 for the protocol's own.
+
+        Returns
+        -------
+        MapProtocol
 
         Raises
         ------

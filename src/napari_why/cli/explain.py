@@ -424,7 +424,6 @@ def sample(
         out, overwrite=overwrite, endings=arguments.IMAGE_ENDINGS, sources=[model]
     )
     result = why.sample(_load_maker(model, device), **parameters)
-    # Drawn from the prior, the images lie on no grid of a source, and have no pixel size.
     why.write(result_image(result), out, record=result.record, overwrite=overwrite)
     for note in result.notes:
         tell(f"{out}: {note}")

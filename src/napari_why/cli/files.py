@@ -101,12 +101,14 @@ def describe_set(
     ----------
     place : Path
         A folder, or a table of images.
-    plate_map, label, pattern, well_pattern
+    plate_map, label, pattern
         As those of ``napari-why inspect``.
     most : int or None
         Images that are read; None reads all.
     work : LongWork
         Shows the progress.
+    well_pattern : str, optional
+        As that of ``napari-why inspect``.
 
     Returns
     -------
@@ -119,6 +121,8 @@ def describe_set(
     ------
     WhyError
         There is no image.
+    ParameterError
+        There is a pattern for wells and no plate map.
     """
     from napari_why.datasets.image_store import describe_one_channel
     from napari_why.images import understand
@@ -447,6 +451,13 @@ def rerun(
 def check_source(paths: "str | Path | Sequence[str]", file: Path) -> None:
     """Refuse to go on without the files that a result was made from.
 
+    Parameters
+    ----------
+    paths : path or sequence of path
+        The files of one image.
+    file : Path
+        The result, for the error.
+
     Raises
     ------
     WhyError
@@ -462,6 +473,17 @@ def check_source(paths: "str | Path | Sequence[str]", file: Path) -> None:
 
 def find_record(file: Path, stored: "DataArray") -> Record:
     """Return the record in a file's metadata, else the one beside it.
+
+    Parameters
+    ----------
+    file : Path
+        The result.
+    stored : DataArray
+        What was read from it.
+
+    Returns
+    -------
+    Record
 
     Raises
     ------
@@ -493,6 +515,21 @@ def find_classifier(
 ) -> "why.Classifier":
     """Load the classifier of a fingerprint: a folder, or one found in or below some folders.
 
+    Parameters
+    ----------
+    fingerprint : str
+        64 hexadecimal digits.
+    model : Path or None
+        Where to look; None: in ``beside`` and the working folder.
+    beside : Path
+        The result's folder.
+    device : str
+        See :func:`napari_why.load`.
+
+    Returns
+    -------
+    Classifier
+
     Raises
     ------
     WhyError
@@ -522,6 +559,23 @@ def find_generator(
 ) -> "why.Classifier":
     """Return the classifier whose network made the images of a record: most often the same one.
 
+    Parameters
+    ----------
+    record : Record
+        Of a result.
+    classifier : Classifier
+        That it was made with.
+    through : Path or None
+        Where to look for another one; None: in ``beside`` and the working folder.
+    beside : Path
+        The result's folder.
+    device : str
+        See :func:`napari_why.load`.
+
+    Returns
+    -------
+    Classifier
+
     Raises
     ------
     WhyError
@@ -538,6 +592,18 @@ def find_generator(
 
 def compare_pixels(stored: "NDArray[Any]", again: "NDArray[Any]") -> tuple[bool, str]:
     """Say whether pixels agree; rounding is forgiven, and mentioned.
+
+    Parameters
+    ----------
+    stored, again : ndarray
+        Those of the file, and those computed again.
+
+    Returns
+    -------
+    agree : bool
+        Same shape and dtype, and no difference above a grey level, or above rounding where they are
+        floating point.
+    sentence : str
 
     Examples
     --------

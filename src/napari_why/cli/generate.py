@@ -30,7 +30,20 @@ class Trained(Protocol):
     """What a training gives."""
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Save it as a folder."""
+        """Save it as a folder.
+
+        Parameters
+        ----------
+        path : path
+            Of the folder.
+        overwrite : bool
+            Replace one that was saved there.
+
+        Returns
+        -------
+        Path
+            The folder.
+        """
 
 
 def _train(

@@ -102,6 +102,13 @@ def handling(handler: Callable[[int, FrameType | None], Any]) -> Iterator[None]:
 def end_at_once(number: int, frame: FrameType | None = None) -> NoReturn:
     """Leave with the exit code of a signal: a handler for what has nothing to keep.
 
+    Parameters
+    ----------
+    number : int
+        Of the signal.
+    frame : FrameType, optional
+        Not used; Python hands it to every handler.
+
     Raises
     ------
     SystemExit

@@ -238,6 +238,13 @@ class GrowingTables:
 
         Where that fails (a full disk) the measurement goes on: it is tried again with the next image,
         and what is written at the end tells of it.
+
+        Parameters
+        ----------
+        image : dict
+            The row of the image.
+        regions : DataFrame or None
+            The rows of its regions; None where there are none to list.
         """
         several = [] if regions is None else regions.to_dict("records")
         plain = {
@@ -257,7 +264,15 @@ class GrowingTables:
             self._columns = {name: [] for name in self._columns}
 
     def close(self, *, keep: bool, complete: bool) -> None:
-        """Take the mark away if all is done, and the tables if they stand there in another format."""
+        """Take the mark away if all is done, and the tables if they stand there in another format.
+
+        Parameters
+        ----------
+        keep : bool
+            Whether the tables stay.
+        complete : bool
+            Whether all images are done.
+        """
         if not keep:
             for name in self._rows:
                 self._path(name).unlink(missing_ok=True)

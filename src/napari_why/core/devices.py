@@ -100,6 +100,11 @@ def to_float64(tensor: "Tensor", device: "torch.device | None" = None) -> "Tenso
         On any device.
     device : torch.device, optional
         Where the result is wanted instead; the processor stands in for it in the same way.
+
+    Returns
+    -------
+    Tensor
+        Of the same shape.
     """
     place = float64_device(tensor.device if device is None else device)
     # in two steps: neither Apple's GPU nor a copy from it knows float64
@@ -113,7 +118,20 @@ def copy_in_float64(module: ModuleType) -> ModuleType:
 
 
 def to_like(tensor: "Tensor", other: "Tensor") -> "Tensor":
-    """Return a tensor in the dtype and on the device of another; float64 stays behind."""
+    """Return a tensor in the dtype and on the device of another; float64 stays behind.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        On any device.
+    other : Tensor
+        Gives dtype and device.
+
+    Returns
+    -------
+    Tensor
+        Of the same shape.
+    """
     # in this order, since the device may have no float64
     return tensor.to(other.dtype).to(other.device)
 
@@ -155,6 +173,12 @@ def seeded_torch(seed: int, device: str = "cpu") -> Iterator[None]:
     """Seed torch's own generator inside the block and give its state back after it.
 
     Dropout and weight initialisation draw from that generator and take no other.
+
+    Parameters
+    ----------
+    seed : int
+    device : str
+        Whose generator is seeded and given back beside the processor's, where it is one of CUDA.
     """
     import torch
 
@@ -210,6 +234,11 @@ def retry_with_half(work: Callable[[], T], on_event: OnEvent, what: str) -> T:
         Is told.
     what : str
         What is done, as in "explaining".
+
+    Returns
+    -------
+    object
+        What ``work`` returns.
 
     Raises
     ------

@@ -38,6 +38,17 @@ class MeasuredRun:
         """Say how long a run takes; empty where this one tells nothing of it.
 
         It tells of runs that differ by what presets set alone, whose cost is declared.
+
+        Parameters
+        ----------
+        subject, function
+            As of this run; compared by identity.
+        values : mapping
+            Of all parameters of the function, by name.
+
+        Returns
+        -------
+        str
         """
         varying = {item.name for item in parameters_of(function) if item.cost is not None}
         same = all(self.values.get(name) == values[name] for name in set(values) - varying)
@@ -79,12 +90,16 @@ class MeasuredTraining:
         Of an epoch, for each training image.
     seconds_after : float
         From the last epoch to the finished classifier.
+    per_image, afterwards : tuple of str
+        Options that decide how long an image takes, and what is done after the training.
     """
 
     network: str
     options: Mapping[str, Any]
     seconds_per_image: float
     seconds_after: float
+    per_image: tuple[str, ...] = PER_IMAGE
+    afterwards: tuple[str, ...] = AFTERWARDS
 
     def foresee(self, network: str, options: Mapping[str, Any], epochs: int, images: int) -> str:
         """Say how long another training will take; empty where this one tells nothing of it.
@@ -92,10 +107,15 @@ class MeasuredTraining:
         Parameters
         ----------
         network : str
+            Registry name.
         options : mapping
             Of the other fit.
         epochs, images : int
             How many epochs it has, none left open, and training images.
+
+        Returns
+        -------
+        str
 
         Examples
         --------
@@ -105,10 +125,10 @@ class MeasuredTraining:
         >>> measured.foresee("iresnet", {"size": 224}, epochs=24, images=500)
         ''
         """
-        if network != self.network or not self._same(options, PER_IMAGE):
+        if network != self.network or not self._same(options, self.per_image):
             return ""
         training = self.seconds_per_image * images * epochs
-        if self._same(options, AFTERWARDS):
+        if self._same(options, self.afterwards):
             return f"{describe_duration(training + self.seconds_after)} on this computer"
         # what follows was measured for other settings, and nothing is said of it
         return (

@@ -116,8 +116,13 @@ class AmbiguousAxesError(ImageReadError):
         Parameters
         ----------
         advice : str
+            What to do, as the error's last words.
         choices : sequence of AxesChoice, optional
             The answers that are possible there; by default the same.
+
+        Returns
+        -------
+        AmbiguousAxesError
         """
         return type(self)(
             self.path,

@@ -127,6 +127,17 @@ def describe_partial(done: int, total: int | None, what: str) -> str:
 
     A ``total`` of None is one that is not known.
 
+    Parameters
+    ----------
+    done : int
+    total : int or None
+    what : str
+        What is counted, in the plural.
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> describe_partial(28, 72, "images")
@@ -143,6 +154,17 @@ def hurried(cancelled: Cancelled) -> bool:
 
 def of_network(on_event: OnEvent, network: str) -> OnEvent:
     """Return a listener that says of each epoch which network it is of.
+
+    Parameters
+    ----------
+    on_event : callable
+        Is told every event.
+    network : str
+        In words, as :class:`EpochFinished` has it.
+
+    Returns
+    -------
+    callable
 
     Examples
     --------

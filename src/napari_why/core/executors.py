@@ -2,12 +2,12 @@
 
 The tasks of a night are thousands, and a scheduler that is handed all of them stalls; a process that
 dies takes a pool with it. So only as many are handed over as keep the workers busy, and a task is
-blamed for a death only once it was alone when a process died. Which executor it is, :class:`Engine`
+blamed for a death only once it was alone when a process died that had begun in good order. Which executor it is, :class:`Engine`
 says: one thread, processes of this computer, or a cluster of ``dask.distributed``, which is imported
 only then.
 """
 
-import logging
+import importlib
 import os
 import time
 from collections import Counter, deque
@@ -21,20 +21,20 @@ from concurrent.futures import (
     ThreadPoolExecutor,
     wait,
 )
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import get_context
 from typing import Annotated, Any, Generic, TypeVar
 
 from napari_why.core.errors import CancellationError, WhyError, reason_of
 from napari_why.core.events import Cancelled, never_cancelled
 from napari_why.core.options import Help, Options, Range
+from napari_why.core.worker_pool import ENVIRONMENT, PATIENCE, Pool
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-# One in work and one that waits beside it: the worker never idles, and a death costs no more than these.
-TASKS_A_WORKER = 2
 # Seconds between two looks at whether somebody asked to stop: a person takes it for at once.
 POLL = 0.2
 # How often a process may die of a task that it works on alone: once may be the system's memory, which
@@ -42,23 +42,12 @@ POLL = 0.2
 MOST_DEATHS = 2
 # Deaths in a row without a single task done: then no task is to blame, and starting processes is.
 MOST_IN_VAIN = 6
-# Seconds in which a scheduler has to show a first worker; those of a batch system may start later, but a
-# scheduler without any is more often a wrong address.
-PATIENCE = 60
-# Start of the address that means a cluster of this computer.
-LOCAL = "local"
+# How often processes may die before they have loaded what they are to do: a death of one that was at work
+# may have taken the first of the next ones with it, of two nothing was ever to be had.
+MOST_FALSE_STARTS = 2
 # Errors of dask that are of a worker and not of the task, by their names, for the core does not know dask:
 # workers died of it, several times; its result was lost with a worker, or did not come in time.
 LOST = ("KilledWorker", "FutureCancelledError", "CancelledError", "TimeoutError")
-# What dask's nanny sets for glibc is bad for torch: it gives memory back after every layer, and asks for
-# it again. 256 MiB are kept, and no allocation is mapped on its own.
-ENVIRONMENT = {
-    "MALLOC_TRIM_THRESHOLD_": str(2**28),
-    "MALLOC_MMAP_MAX_": "0",
-    "OMP_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
 
 
 @dataclass(frozen=True)
@@ -68,19 +57,6 @@ class Outcome(Generic[T, R]):
     task: T
     result: R | None = None
     lost: str = ""
-
-
-@dataclass
-class Pool:
-    """An executor that is open, and how many tasks it works on at a time."""
-
-    executor: Executor
-    count_workers: Callable[[], int]
-
-    @property
-    def window(self) -> int:
-        """How many tasks it is handed at a time; it may grow with a cluster."""
-        return TASKS_A_WORKER * max(1, self.count_workers())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +91,9 @@ class Engine(Options):
             There is no such scheduler, it has no worker, or dask.distributed is not installed.
         """
         if self.scheduler is not None:
-            with _open_distributed(self.scheduler, self.workers) as pool:
+            from napari_why.core.cluster import open_cluster
+
+            with open_cluster(self.scheduler, self.workers) as pool:
                 yield pool
             return
         # a thread, so that whoever waits can be asked to stop meanwhile
@@ -144,77 +122,6 @@ def _in_environment(values: dict[str, str]) -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-@contextmanager
-def _open_distributed(address: str, workers: int) -> Iterator[Pool]:
-    try:
-        import dask
-        from distributed import Client, LocalCluster
-    except ModuleNotFoundError as error:
-        raise WhyError(
-            f"scheduler: found {address!r}, but dask.distributed is not installed; install "
-            '"napari-why[cluster]", or use workers'
-        ) from error
-    # memory is bounded by tiles and batches: the nanny's limit would kill a worker in the midst of one
-    local: dict[str, Any] = {
-        "n_workers": max(1, workers),
-        "threads_per_worker": 1,
-        "processes": True,
-        "memory_limit": 0,
-        "dashboard_address": None,
-        # of its end: a worker that is slow is ended, and one whose scheduler is gone complains
-        "silence_logs": logging.CRITICAL,
-    }
-    environment = dask.config.set({"distributed.nanny.pre-spawn-environ": ENVIRONMENT})
-    # whatever is open by then is closed, also where what follows fails: a cluster is processes
-    with environment, ExitStack() as opened:
-        try:
-            place: Any = address
-            if address == LOCAL:
-                place = opened.enter_context(closing(LocalCluster(**local)))
-            client = opened.enter_context(closing(Client(place)))
-            client.wait_for_workers(1, timeout=PATIENCE)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise WhyError(
-                f"scheduler: found none with a worker at {address!r} ({reason_of(error)}); expected an "
-                "address such as tcp://host:8786, or local"
-            ) from error
-        yield Pool(_DistributedExecutor(client), lambda: sum(client.nthreads().values()))
-
-
-class _DistributedExecutor(Executor):
-    """Tasks of a dask.distributed client as futures of the standard library.
-
-    ``Client.get_executor`` does the same, but its futures never end where a worker dies between the end
-    of a task and the moment at which its result is fetched.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    """
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-
-    def submit(self, function: Callable[..., R], /, *given: Any, **named: Any) -> "Future[R]":
-        """Hand a task over."""
-        found: Future[R] = Future()
-        # not pure: a task is known by what it writes, and is worked on whenever it is handed over
-        remote = self._client.submit(function, *given, pure=False, **named)
-
-        def settle(ended: Any) -> None:
-            # in a thread of the client's own
-            if not found.set_running_or_notify_cancel():
-                return
-            try:
-                found.set_result(ended.result(timeout=PATIENCE))
-            except BaseException as error:  # noqa: BLE001 - whoever waits for the result has to get it
-                found.set_exception(error)
-
-        found.add_done_callback(lambda one: remote.cancel() if one.cancelled() else None)
-        remote.add_done_callback(settle)
-        return found
-
-
 @dataclass
 class _Queue(Generic[T]):
     """Tasks that wait, and those to watch alone since a process died while they were in work."""
@@ -223,6 +130,7 @@ class _Queue(Generic[T]):
     suspects: deque[T] = field(default_factory=deque)
     deaths: "Counter[int]" = field(default_factory=Counter)
     in_vain: int = 0
+    false_starts: int = 0
 
     def __bool__(self) -> bool:
         return bool(self.waiting or self.suspects)
@@ -275,7 +183,7 @@ def compute_each(
     Raises
     ------
     WhyError
-        Processes die before they do anything.
+        Processes die before they do anything, or cannot load the function; no task is blamed for that.
 
     Examples
     --------
@@ -318,6 +226,9 @@ class _Drain(Generic[T, R]):
 
     def run(self) -> Iterator[Outcome[T, R]]:
         """Yield what became of each task."""
+        # where a process has died, the next may die of its start, for which no task is to be blamed
+        if (self.pool.elsewhere or self.queue.in_vain) and not self._has_begun():
+            return
         while True:
             self._heed_stop()
             lost = self._submit()
@@ -329,6 +240,40 @@ class _Drain(Generic[T, R]):
             if lost:
                 yield from self._break_up(lost)
                 return
+
+    def _has_begun(self) -> bool:
+        """Let a worker load what it is to do; tell whether the pool is whole after that.
+
+        Raises
+        ------
+        WhyError
+            It cannot, or processes died of it again and again.
+        """
+        module = _module_of(self.function)
+        try:
+            begun = self.pool.executor.submit(_load, module)
+            while not begun.done() and not self.cancelled():
+                self._look_for_workers()
+                wait([begun], timeout=POLL)
+            if not begun.done():
+                begun.cancel()
+                return True  # what follows heeds that
+            reason = begun.result()
+        except BrokenExecutor:
+            self.queue.false_starts += 1
+            if self.queue.false_starts < MOST_FALSE_STARTS:
+                return False
+            reason = f"{MOST_FALSE_STARTS} of them died while they started; their last words are on stderr"
+        except ImportError as error:  # a worker that does not know this module either
+            reason = reason_of(error)
+        if reason:
+            raise WhyError(
+                f"workers: found that they cannot start ({reason}); expected the installation of this "
+                f"process, which loads {module}, and memory for it; look at both, or try one task after the "
+                "other (workers=0); what is done is kept"
+            )
+        self.queue.false_starts = 0
+        return True
 
     def _heed_stop(self) -> None:
         if not self.stopped and self.cancelled():
@@ -400,3 +345,18 @@ def _outcome(task: T, future: "Future[R]") -> Outcome[T, R] | None:
                 raise
             return Outcome(task, lost=f"the workers that worked on it died: {reason_of(error)}")
     return Outcome(task)
+
+
+def _load(module: str) -> str:
+    """Import a module where this is called; return why that fails, or nothing."""
+    try:
+        importlib.import_module(module)
+    except Exception as error:  # noqa: BLE001 - of a worker that dies nobody learns the reason
+        return reason_of(error)
+    return ""
+
+
+def _module_of(function: Callable[..., Any]) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    return getattr(function, "__module__", None) or __name__

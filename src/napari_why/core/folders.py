@@ -271,8 +271,13 @@ class FolderWalk:
         Parameters
         ----------
         folder : Path
+            However it is reached; a link to one that was entered is entered no more.
         most : int, optional
             Entries that are looked at.
+
+        Returns
+        -------
+        list of DirEntry
 
         Raises
         ------
@@ -401,7 +406,18 @@ def is_link(place: "os.DirEntry[str] | Path") -> bool:
 
 
 def merge_notes(walks: Sequence[FolderWalk], root: Path) -> list[str]:
-    """Return the notes of several walks below a folder as if they had been one."""
+    """Return the notes of several walks below a folder as if they had been one.
+
+    Parameters
+    ----------
+    walks : sequence of FolderWalk
+    root : Path
+        The folder below which all of them began.
+
+    Returns
+    -------
+    list of str
+    """
     whole = FolderWalk(root, ())
     for walk in walks:
         whole.linked += walk.linked

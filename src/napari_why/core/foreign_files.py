@@ -55,6 +55,11 @@ def read_regular(path: Path, largest: int) -> bytes:
     largest : int
         Bytes.
 
+    Returns
+    -------
+    bytes
+        All of it.
+
     Raises
     ------
     ModelFileError
@@ -91,10 +96,16 @@ def read_tensors(content: bytes, where: str, check: Callable[[Shapes], None]) ->
     Parameters
     ----------
     content : bytes
+        Of the whole file.
     where : str
         Names the file in messages.
     check : callable
         Gets the shapes by name and raises ModelFileError for those that are not expected.
+
+    Returns
+    -------
+    dict of str to Tensor
+        On the processor.
 
     Raises
     ------

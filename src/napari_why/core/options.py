@@ -203,6 +203,18 @@ def validated(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[s
     Where a parameter varies with the preset, ``values`` may name one as ``preset``: it gives what
     they leave open.
 
+    Parameters
+    ----------
+    function : callable
+        With annotated parameters, or a class of options.
+    values : mapping of str to object
+        As given; not all need be there.
+
+    Returns
+    -------
+    dict of str to object
+        All parameters.
+
     Raises
     ------
     ParameterError
@@ -229,6 +241,18 @@ DETAILS = Topic("details")
 def relative_cost(function: Callable[..., Any], values: Mapping[str, Any]) -> float:
     """Return how long a run takes, in a unit of its own: to compare runs that presets tell apart.
 
+    Parameters
+    ----------
+    function : callable
+        With annotated parameters, or a class of options.
+    values : mapping of str to object
+        Those that are left out have their defaults.
+
+    Returns
+    -------
+    float
+        The product of what the parameters declare; 1 where none does.
+
     Examples
     --------
     >>> def draw(*, samples: Annotated[int, Help("how many"), Presets(8, 128)] = 32): ...
@@ -245,6 +269,17 @@ def relative_cost(function: Callable[..., Any], values: Mapping[str, Any]) -> fl
 
 def preset_values(function: Callable[..., Any], preset: str) -> dict[str, Any]:
     """Return the values of the parameters that vary with a preset.
+
+    Parameters
+    ----------
+    function : callable
+        With annotated parameters, or a class of options.
+    preset : {"quick_look", "standard", "thorough"}
+
+    Returns
+    -------
+    dict of str to object
+        By parameter; empty where none varies.
 
     Raises
     ------
@@ -268,6 +303,17 @@ def with_preset(function: Callable[..., Any], values: Mapping[str, Any]) -> dict
 
     A function or options without anything that varies have no presets; and a parameter of their own
     may be called so.
+
+    Parameters
+    ----------
+    function : callable
+        With annotated parameters, or a class of options.
+    values : mapping of str to object
+
+    Returns
+    -------
+    dict of str to object
+        A copy, without ``preset`` where that named one.
     """
     found = parameters_of(function)
     own = any(item.name == "preset" for item in found)
@@ -307,6 +353,17 @@ class Options:
         """Return options with changes by name; those of the class where there are none yet.
 
         Options may be given by name, too. ``changes`` may name a ``preset``, which gives what they leave open (:func:`with_preset`).
+
+        Parameters
+        ----------
+        options : Options, mapping or None
+            What there is already.
+        changes : mapping of str to object
+            Values of fields; they stand above those of ``options``.
+
+        Returns
+        -------
+        Options
 
         Raises
         ------

@@ -59,6 +59,9 @@ class Method:
     missing : callable
         ``(classifier) -> reason or None``: what of a classifier, beside a suitable network, is not
         there.
+    black_box : bool
+        Whether it asks a network for logits alone, without gradients and without its layers, so that
+        any network will do (``Network.black_box``).
     """
 
     name: str
@@ -68,6 +71,7 @@ class Method:
     needs: Needs = any_network
     caution: str = ""
     missing: Needs = any_network
+    black_box: bool = False
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -81,7 +85,13 @@ class Method:
 
     def unsuitable(self, network: Any) -> str | None:
         """Return why the method is not defined for this network, None where it is."""
-        return self.needs(network)
+        reason = self.needs(network)
+        if reason is None and not self.black_box and getattr(network, "black_box", False):
+            return (
+                "it can be asked for logits alone, as what an ONNX file holds, and the method needs "
+                "gradients or the maps of layers"
+            )
+        return reason
 
     def takes(self, keyword: str) -> bool:
         """Whether the function names this keyword."""
@@ -114,6 +124,17 @@ class Method:
 
 def title_of(name: str, methods: Mapping[str, Any]) -> str:
     """Return what a method is called in words; its name where it is registered no more.
+
+    Parameters
+    ----------
+    name : str
+        In code and records.
+    methods : mapping of str to entry
+        A registry, or what is like one.
+
+    Returns
+    -------
+    str
 
     Examples
     --------

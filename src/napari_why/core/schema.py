@@ -29,11 +29,38 @@ class Schema(Protocol):
     """One kind of value."""
 
     def check(self, value: Any, where: str) -> None:
-        """Raise ModelFileError where ``value`` is not of this kind; ``where`` names it."""
+        """Raise ModelFileError where ``value`` is not of this kind; ``where`` names it.
+
+        Parameters
+        ----------
+        value : object
+            As JSON gives it.
+        where : str
+            Names it in the message.
+
+        Raises
+        ------
+        ModelFileError
+            Says what was found and what was expected.
+        """
 
 
 def refuse(where: str, found: Any, expected: str) -> ModelFileError:
-    """Return the error of a value that is not what was expected."""
+    """Return the error of a value that is not what was expected.
+
+    Parameters
+    ----------
+    where : str
+        Names the value.
+    found : object
+        The value; a long one is cut short.
+    expected : str
+        In words.
+
+    Returns
+    -------
+    ModelFileError
+    """
     text = repr(found)
     return ModelFileError(
         f"{where.rstrip(':')}: found {_shorten(text)}; expected {expected}; take the original file"
@@ -48,7 +75,13 @@ class Whole:
     high: int = LARGEST_WHOLE
 
     def check(self, value: Any, where: str) -> None:
-        """Raise ModelFileError for anything else."""
+        """Raise ModelFileError for anything else.
+
+        Parameters
+        ----------
+        value, where
+            As of :meth:`Schema.check`.
+        """
         if isinstance(value, bool) or not isinstance(value, int) or not self._holds(value):
             raise refuse(where, value, f"a whole number from {self.low} to {self.high}")
 
@@ -65,7 +98,13 @@ class Number:
     above: bool = False
 
     def check(self, value: Any, where: str) -> None:
-        """Raise ModelFileError for anything else."""
+        """Raise ModelFileError for anything else.
+
+        Parameters
+        ----------
+        value, where
+            As of :meth:`Schema.check`.
+        """
         if isinstance(value, bool) or not isinstance(value, int | float) or not self._holds(value):
             least = f"above {self.low:g}" if self.above else f"from {self.low:g}"
             raise refuse(where, value, f"a finite number {least} to {self.high:g}")
@@ -84,7 +123,13 @@ class Text:
     longest: int = LONGEST_TEXT
 
     def check(self, value: Any, where: str) -> None:
-        """Raise ModelFileError for anything else."""
+        """Raise ModelFileError for anything else.
+
+        Parameters
+        ----------
+        value, where
+            As of :meth:`Schema.check`.
+        """
         if not isinstance(value, str) or len(value) > self.longest:
             raise refuse(where, value, f"a text of at most {self.longest} letters")
         if self.choices and value not in self.choices:
@@ -98,7 +143,13 @@ class Flag:
     only: bool | None = None
 
     def check(self, value: Any, where: str) -> None:
-        """Raise ModelFileError for anything else."""
+        """Raise ModelFileError for anything else.
+
+        Parameters
+        ----------
+        value, where
+            As of :meth:`Schema.check`.
+        """
         if not isinstance(value, bool) or (self.only is not None and value is not self.only):
             raise refuse(where, value, "true or false" if self.only is None else str(self.only))
 
@@ -110,7 +161,13 @@ class Maybe:
     kind: Schema
 
     def check(self, value: Any, where: str) -> None:
-        """Raise ModelFileError for what is neither."""
+        """Raise ModelFileError for what is neither.
+
+        Parameters
+        ----------
+        value, where
+            As of :meth:`Schema.check`.
+        """
         if value is not None:
             self.kind.check(value, where)
 
@@ -122,7 +179,13 @@ class OneOf:
     kinds: tuple[Schema, ...]
 
     def check(self, value: Any, where: str) -> None:
-        """Raise ModelFileError, that of the last kind, where none fits."""
+        """Raise ModelFileError, that of the last kind, where none fits.
+
+        Parameters
+        ----------
+        value, where
+            As of :meth:`Schema.check`.
+        """
         for kind in self.kinds[:-1]:
             try:
                 return kind.check(value, where)
@@ -141,7 +204,13 @@ class ListOf:
     unique: bool = False
 
     def check(self, value: Any, where: str) -> None:
-        """Raise ModelFileError for anything else."""
+        """Raise ModelFileError for anything else.
+
+        Parameters
+        ----------
+        value, where
+            As of :meth:`Schema.check`.
+        """
         if not isinstance(value, list) or not self.fewest <= len(value) <= self.most:
             raise refuse(where, value, f"a list of {self.fewest} to {self.most} values")
         for index, item in enumerate(value):
@@ -157,7 +226,13 @@ class Row:
     kinds: tuple[Schema, ...]
 
     def check(self, value: Any, where: str) -> None:
-        """Raise ModelFileError for anything else."""
+        """Raise ModelFileError for anything else.
+
+        Parameters
+        ----------
+        value, where
+            As of :meth:`Schema.check`.
+        """
         if not isinstance(value, list) or len(value) != len(self.kinds):
             raise refuse(where, value, f"a list of {len(self.kinds)} values")
         for index, (kind, item) in enumerate(zip(self.kinds, value, strict=True)):
@@ -172,7 +247,13 @@ class MapOf:
     most: int = MOST_ITEMS
 
     def check(self, value: Any, where: str) -> None:
-        """Raise ModelFileError for anything else."""
+        """Raise ModelFileError for anything else.
+
+        Parameters
+        ----------
+        value, where
+            As of :meth:`Schema.check`.
+        """
         if not isinstance(value, dict) or len(value) > self.most:
             raise refuse(where, value, f"a mapping of at most {self.most} values")
         for name, item in value.items():
@@ -185,7 +266,13 @@ class Open:
     """Any JSON, bounded in depth, in the number of its values and in the length of its texts."""
 
     def check(self, value: Any, where: str) -> None:
-        """Raise ModelFileError for what is deeper, longer or no finite number."""
+        """Raise ModelFileError for what is deeper, longer or no finite number.
+
+        Parameters
+        ----------
+        value, where
+            As of :meth:`Schema.check`.
+        """
         level, count = [value], 0
         # level by level and not by recursion, which a deep file would exhaust
         for _ in range(DEEPEST):
@@ -216,7 +303,18 @@ class Fields:
     others: Schema | None = None
 
     def check(self, value: Any, where: str) -> None:
-        """Raise ModelFileError where a name is missing or unknown, or a value does not fit."""
+        """Raise ModelFileError where a name is missing or unknown, or a value does not fit.
+
+        Parameters
+        ----------
+        value, where
+            As of :meth:`Schema.check`.
+
+        Raises
+        ------
+        ModelFileError
+            Names what is missing, or unknown, or does not fit.
+        """
         if not isinstance(value, dict):
             raise refuse(where, value, "a mapping")
         missing = sorted(set(self.required) - set(value))
@@ -240,6 +338,18 @@ class Fields:
 
 def parse_json(content: bytes, where: str) -> Any:
     """Parse JSON that somebody else may have written.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the whole file, UTF-8.
+    where : str
+        Names the file in messages.
+
+    Returns
+    -------
+    object
+        As :func:`json.loads` returns it.
 
     Raises
     ------

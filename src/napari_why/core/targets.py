@@ -45,6 +45,10 @@ MARKS: Mapping[str, tuple[bytes, ...]] = {
     ".gif": (b"!\xfe\x0anapari-why\0",),
     # the text of a tag, after type and locale; one of another length in bytes is another text
     ".mp4": (b"\0\0\0\x1adata\0\0\0\1\0\0\0\0napari-why",),
+    # the second field of a model, its producer: ten letters
+    ".onnx": (b"\x12\x0anapari-why",),
+    # the comment of an archive, with its length
+    ".zip": (b"\x0a\x00napari-why",),
 }
 SAME = {".tiff": ".tif"}
 # Key in the schema of a latent space's Parquet file.
@@ -121,6 +125,13 @@ def refuse_sources(target: Path, sources: Iterable[str | os.PathLike[str]]) -> N
 
     Files are compared by what they are and not by name: another spelling, a link or a hard link all
     lead to the same one, and so does another case on a disk that does not tell them apart.
+
+    Parameters
+    ----------
+    target : Path
+        Need not be there.
+    sources : iterable of path
+        Empty text is none.
 
     Raises
     ------
@@ -449,6 +460,13 @@ def rescue(target: str | Path, save: Callable[[Path], object], failure: Exceptio
 
 def save_somewhere(target: Path, save: Callable[[Path], object]) -> None:
     """Save by ``save(target)``, and somewhere else where that fails, which is an error all the same.
+
+    Parameters
+    ----------
+    target : Path
+        Where the result is wanted.
+    save : callable
+        ``(place) -> object``; writes there.
 
     Raises
     ------

@@ -110,6 +110,11 @@ def atomic_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
     replace : bool
         Put it in place of a folder that is there already.
 
+    Yields
+    ------
+    Path
+        The temporary folder, empty.
+
     Raises
     ------
     FileExistsError
@@ -140,8 +145,14 @@ def write_whole(
     target : Path
         What is there is replaced where it was written by napari-why.
     content : bytes
+        All of it.
     sources, own
         See :func:`~napari_why.core.targets.check_target`.
+
+    Returns
+    -------
+    Path
+        ``target``.
 
     Raises
     ------
@@ -251,9 +262,15 @@ def csv_text(
     Parameters
     ----------
     table : DataFrame
+        Texts that could be formulas are written so that they are none.
     separator : str
+        One letter, between cells.
     float_format : str, optional
         As in ``DataFrame.to_csv``.
+
+    Returns
+    -------
+    str
     """
     safe = table.copy()
     for place, dtype in enumerate(table.dtypes):
@@ -376,7 +393,25 @@ def replace_own_files(folder: Path, contents: Mapping[str, bytes], *, replace: b
 
 @contextmanager
 def own_folder(folder: Path, *, replace: bool) -> Iterator[Path]:
-    """Give a temporary folder for the files of :func:`replace_own_files`, to write into."""
+    """Give a temporary folder for the files of :func:`replace_own_files`, to write into.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where it is not there.
+    replace : bool
+        Whether it may be there already.
+
+    Yields
+    ------
+    Path
+        The temporary folder, empty.
+
+    Raises
+    ------
+    FileExistsError
+        It is there and ``replace`` is False.
+    """
     folder = folder.absolute()
     if not folder.exists():
         with atomic_folder(folder) as part:
@@ -399,7 +434,19 @@ def own_folder(folder: Path, *, replace: bool) -> Iterator[Path]:
 
 
 def saved_file(folder: Path, name: str) -> Path:
-    """Return where a file of :func:`replace_own_files` is to be read."""
+    """Return where a file of :func:`replace_own_files` is to be read.
+
+    Parameters
+    ----------
+    folder : Path
+    name : str
+        Of the file.
+
+    Returns
+    -------
+    Path
+        In the folder, or where files wait that could not be moved yet; it need not exist.
+    """
     waiting = folder / REPLACING
     inside = waiting.is_dir() and not waiting.is_symlink() and os.path.lexists(waiting / name)
     return waiting / name if inside else folder / name

@@ -119,8 +119,12 @@ def alpha_for_probability(
 
     Parameters
     ----------
+    scores : Scores
+        The path with its head.
     wanted : float
         Probability, between 0 and 1.
+    start, maximum : float
+        First and largest alpha to look at, in displacements.
 
     Returns
     -------
@@ -139,6 +143,13 @@ def first_crossing(
     The bracket is searched in steps that grow with alpha. Inside it Brent's method (bisection
     that takes a secant step where that is safe) needs a third of the evaluations of plain
     bisection.
+
+    Parameters
+    ----------
+    function : callable
+        An alpha to a number; below zero before the crossing.
+    start, maximum : float
+        First and largest argument to look at.
 
     Returns
     -------
@@ -163,7 +174,17 @@ def first_crossing(
 
 
 def outward(start: float, maximum: float) -> Iterator[float]:
-    """Yield alphas from ``start`` to ``maximum``: eighths up to 1, then steps of a quarter alpha."""
+    """Yield alphas from ``start`` to ``maximum``: eighths up to 1, then steps of a quarter alpha.
+
+    Parameters
+    ----------
+    start, maximum : float
+        Both are among the alphas; ``maximum`` alone where ``start`` is not below it.
+
+    Yields
+    ------
+    float
+    """
     alpha = start
     while alpha < maximum:
         yield alpha
@@ -204,6 +225,11 @@ def convincing_alpha(
         What p(target) should reach.
     complete : float
         Where the change is complete: nothing beyond is looked at.
+
+    Returns
+    -------
+    float
+        Between ``crossing`` and ``complete``.
     """
     published = min(ecinn_alpha1(crossing), complete)
     reached = alpha_for_probability(scores, probability, start=crossing, maximum=complete)
@@ -241,6 +267,12 @@ def settle_on_exported(
         What p(target) should reach at ``wanted``.
     cancelled : callable
         Asked before every inversion; the alphas then stay about where they are.
+
+    Returns
+    -------
+    SpecialAlphas
+        ``boundary`` and ``wanted`` corrected, None where no exported image has them; the others as
+        found.
     """
     if found.boundary is None:
         return found
@@ -267,6 +299,23 @@ def find_exported_boundary(
     image off the boundary; then it is bisected again on exported images, each of which has to be
     inverted: before ``crossing``, between it and ``alpha1``, or beyond both by steps of a half. None
     where no exported image that was tried, up to the largest alpha, is predicted as the target.
+
+    Parameters
+    ----------
+    images : ExportedImages
+        The path's images.
+    crossing : float
+        The boundary as found on the head.
+    target : int
+        Index of the target class.
+    alpha1 : float or None
+        Of the answer, if there is one.
+    cancelled : callable
+        Asked before every inversion; the search then ends where it is.
+
+    Returns
+    -------
+    float or None
     """
 
     def margin(alpha: float) -> float:
@@ -302,6 +351,25 @@ def find_exported_probability(
     image differ from what the head was asked about. Only then more images are inverted: from
     ``start``, the boundary, on where p(target) is higher than asked for, and outward, by steps of
     a half, where it is lower. None where no exported image up to the largest alpha reaches it.
+
+    Parameters
+    ----------
+    images : ExportedImages
+        The path's images.
+    wanted : float
+        The alpha as found on the head.
+    target : int
+        Index of the target class.
+    probability : float
+        What p(target) should reach, between 0 and 1.
+    start : float
+        The boundary of the exported images; 0 or more.
+    cancelled : callable
+        Asked before every inversion; the search then ends where it is.
+
+    Returns
+    -------
+    float or None
     """
     odds = math.log(probability / (1 - probability))
 
@@ -354,6 +422,11 @@ def boundary_notes(
         Name of the target class.
     complete : float or None
         Where the change is complete; None where the method does not know.
+
+    Returns
+    -------
+    list of str
+        Empty where there is nothing to say.
     """
     if found.boundary is None:
         return [f"no image on this path up to alpha {LARGEST_ALPHA:g} is predicted as {target}"]
@@ -387,7 +460,24 @@ def wanted_notes(
     target: str,
     complete: float = LARGEST_ALPHA,
 ) -> list[str]:
-    """Return a sentence when the complete change has the target, but not the wanted probability."""
+    """Return a sentence when the complete change has the target, but not the wanted probability.
+
+    Parameters
+    ----------
+    found, final : SpecialAlphas
+        As found on the head, and as corrected on exported images.
+    wanted : float
+        Probability that was wanted, between 0 and 1.
+    target : str
+        Name of the target class.
+    complete : float
+        Alpha where the change is complete; by default none is beyond it.
+
+    Returns
+    -------
+    list of str
+        One sentence at most.
+    """
     if final.boundary is None:
         return []
     if final.wanted is not None:

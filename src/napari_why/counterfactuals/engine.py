@@ -209,6 +209,11 @@ def follow_paths(task: Task, prepared: Tensor, dtype: np.dtype[Any]) -> Iterator
         Preprocessed images, on the network's device.
     dtype : dtype
         Of their raw pixels.
+
+    Yields
+    ------
+    PathImages
+        In the order of the batch.
     """
     for image in torch.split(prepared, 1):
         path: LatentPath = task.method.function(
@@ -296,6 +301,11 @@ class PathImages:
         cancelled : callable
             Asked before every batch but the first.
 
+        Returns
+        -------
+        list of Frame
+            In the order of ``alphas``; at least one unless ``alphas`` is empty.
+
         Raises
         ------
         CancellationError
@@ -331,7 +341,20 @@ class PathImages:
         return self.path.rule.find(self.scores, self.task.probability)
 
     def settle_alphas(self, found: SpecialAlphas, cancelled: Cancelled) -> SpecialAlphas:
-        """Return the special alphas as the exported images have them."""
+        """Return the special alphas as the exported images have them.
+
+        Parameters
+        ----------
+        found : SpecialAlphas
+            As found on the head.
+        cancelled : callable
+            Asked before every inversion.
+
+        Returns
+        -------
+        SpecialAlphas
+            See :func:`~napari_why.counterfactuals.alphas.settle_on_exported`.
+        """
         return settle_on_exported(
             found,
             self,
@@ -489,6 +512,11 @@ def make_series(
         Number of alphas.
     on_event, cancelled
         See :mod:`napari_why.core.events`. A step is an image.
+
+    Returns
+    -------
+    Series
+        Cut short where it was cancelled.
     """
     reconstruction = images.reconstruction  # first: without it there is nothing to keep
     special, done = found, count(1)

@@ -107,6 +107,24 @@ def class_map(
 
     The first ``locked`` channels stay as they are, and the others move given them.
 
+    Parameters
+    ----------
+    stage : StageStatistics
+        Means (K,) and covariances (K, K) of each class's latent vectors.
+    classes : tuple of str
+        Names, for the error.
+    source, target : int
+        Class indices.
+    shrinkage : float
+        Between 0 and 1; see :func:`shrunk`.
+    locked : int
+        Number of locked channels, which come first.
+
+    Returns
+    -------
+    (Tensor, Tensor)
+        ``A``, shape (K, K), and the offset, shape (K,), in the dtype of the covariances.
+
     Raises
     ------
     ParameterError
@@ -144,6 +162,17 @@ def _given(covariance: Tensor, locked: int) -> tuple[Tensor, Tensor]:
 
 
 def shrunk(covariance: Tensor, shrinkage: float) -> Tensor:
-    """Return a covariance (K, K) drawn towards the sphere of the same mean variance."""
+    """Return a covariance (K, K) drawn towards the sphere of the same mean variance.
+
+    Parameters
+    ----------
+    covariance : Tensor, shape (K, K)
+    shrinkage : float
+        0 leaves it as it is, 1 makes the sphere of it.
+
+    Returns
+    -------
+    Tensor, shape (K, K)
+    """
     variance = covariance.diagonal().mean()
     return torch.lerp(covariance, torch.eye(len(covariance)).to(covariance) * variance, shrinkage)

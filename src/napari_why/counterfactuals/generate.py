@@ -168,6 +168,10 @@ def pose_question(
         Whose network makes the images, where it is another one: the default target is then one of the
         classes that it knows.
 
+    Returns
+    -------
+    Question
+
     Raises
     ------
     ParameterError
@@ -419,6 +423,20 @@ def judge_direction(
     """Tell whether held-out images show that source class and target are told apart.
 
     Unless they do, the user is told at once, before anything is changed.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Whose figures on held-out images are looked at.
+    question : Question
+        Names source class and target.
+    on_event : callable
+        Told one sentence, unless the classes are told apart.
+
+    Returns
+    -------
+    ChanceTest
+        Of this pair of classes.
     """
     names = (classifier.classes[question.source], classifier.classes[question.target])
     found = judge_pair(classifier.metrics, classifier.classes, *names)

@@ -29,6 +29,17 @@ KeepDetails = Annotated[
 def class_mean(statistics: LatentStatistics, index: int) -> Tensor:
     """Return the mean latent (K, 1, 1), float64 on the CPU, of the images that belong to a class.
 
+    Parameters
+    ----------
+    statistics : LatentStatistics
+        Of the training images.
+    index : int
+        Of the class.
+
+    Returns
+    -------
+    Tensor, float64, shape (K, 1, 1)
+
     Raises
     ------
     ParameterError
@@ -57,7 +68,19 @@ class DetailedPath(LatentPath):
     keeps_details = True
 
     def images(self, network: DecodingNetwork, alphas: Sequence[float]) -> Tensor:
-        """Return the preprocessed images (A, C, H, W) at ``alphas``, details included."""
+        """Return the preprocessed images (A, C, H, W) at ``alphas``, details included.
+
+        Parameters
+        ----------
+        network : DecodingNetwork
+            That made the path.
+        alphas : sequence of float
+            Positions on the path.
+
+        Returns
+        -------
+        Tensor, shape (A, C, H, W)
+        """
         return super().images(network, alphas) + self.details
 
 
@@ -74,6 +97,8 @@ def generative_path(
 
     Parameters
     ----------
+    network : DecodingNetwork
+        Decodes the last latent.
     image : Tensor, shape (1, C, H, W)
         Preprocessed.
     start, displacement : Tensor, shape (1, K, 1, 1)
@@ -82,6 +107,11 @@ def generative_path(
         How alpha1 is found.
     keep_details : bool
         Images are ``x + decode(z + alpha d) - decode(z)`` instead of ``decode(z + alpha d)``.
+
+    Returns
+    -------
+    LatentPath
+        At the last stage; a :class:`DetailedPath` where details are kept.
     """
     stage, moved = network.stage_names[-1], to_like(displacement, start).expand_as(start)
     if not keep_details:
@@ -126,6 +156,11 @@ def latent_interpolation(
         A preprocessed image to go towards.
     keep_details : bool
         Images are ``x + decode(z') - decode(z)`` instead of ``decode(z')``.
+
+    Returns
+    -------
+    LatentPath
+        alpha = 1 is the goal.
 
     Raises
     ------
@@ -173,6 +208,11 @@ def latent_mean_shift(
         Class indices p and q.
     keep_details : bool
         Images are ``x + decode(z') - decode(z)`` instead of ``decode(z')``.
+
+    Returns
+    -------
+    LatentPath
+        Complete at alpha = 1.
 
     Raises
     ------

@@ -58,11 +58,28 @@ class AlphaRule(ABC):
             Class scores on the path.
         probability : float
             What p(target) should reach there, for rules that promise it.
+
+        Returns
+        -------
+        float or None
         """
 
     @abstractmethod
     def find(self, scores: Scores, probability: float) -> SpecialAlphas:
-        """Return all special alphas on the head alone; nothing is inverted."""
+        """Return all special alphas on the head alone; nothing is inverted.
+
+        Parameters
+        ----------
+        scores : Scores
+            Class scores on the path.
+        probability : float
+            What p(target) should reach, for rules that promise it.
+
+        Returns
+        -------
+        SpecialAlphas
+            As found on the head.
+        """
 
     def notes(
         self,
@@ -84,6 +101,11 @@ class AlphaRule(ABC):
             What was wanted.
         target : str
             Name of the target class.
+
+        Returns
+        -------
+        list of str
+            Sentences for the user; none by default.
         """
         del found, final, reached, probability, target  # only for rules that promise something
         return []
@@ -264,7 +286,19 @@ class LatentPath:
         return self.start + steps.reshape(-1, 1, 1, 1) * self.displacement
 
     def images(self, network: DecodingNetwork, alphas: Sequence[float]) -> Tensor:
-        """Return the preprocessed images (A, C, H, W) at ``alphas``."""
+        """Return the preprocessed images (A, C, H, W) at ``alphas``.
+
+        Parameters
+        ----------
+        network : DecodingNetwork
+            That the latents are of.
+        alphas : sequence of float
+            Positions on the path, decoded together.
+
+        Returns
+        -------
+        Tensor, shape (A, C, H, W)
+        """
         return network.decode(self.at(alphas), self.stage)
 
     def complete_image(self, network: DecodingNetwork) -> Tensor:
@@ -279,6 +313,17 @@ class LatentPath:
         """Return the logits (A, classes) of the images at ``alphas``.
 
         An exact inverse need not be run for that: the latent is that of the image.
+
+        Parameters
+        ----------
+        network : DecodingNetwork
+            That the latents are of.
+        alphas : sequence of float
+            Positions on the path.
+
+        Returns
+        -------
+        Tensor, shape (A, classes)
         """
         if isinstance(network, InvertibleNetwork):
             return network.head(network.encode_from(self.at(alphas), self.stage))
@@ -287,7 +332,20 @@ class LatentPath:
 
 
 def still_channels(network: DecodingNetwork, path: LatentPath) -> list[int]:
-    """Return the input channels whose pixels stay the source's: locked, or put back by the path."""
+    """Return the input channels whose pixels stay the source's: locked, or put back by the path.
+
+    Parameters
+    ----------
+    network : DecodingNetwork
+        Its locked channels stay.
+    path : LatentPath
+        Its ``put_back`` stay.
+
+    Returns
+    -------
+    list of int
+        Indices, rising.
+    """
     return sorted({*network.locked, *path.put_back})
 
 
@@ -336,6 +394,16 @@ class ScoresOnPath:
 
 def stage_named(network: DecodingNetwork, stage: str) -> str:
     """Return a stage's name; ``first`` and ``last`` stand for the ends of the encoder.
+
+    Parameters
+    ----------
+    network : DecodingNetwork
+    stage : str
+        A name, ``first`` or ``last``.
+
+    Returns
+    -------
+    str
 
     Raises
     ------
@@ -421,6 +489,11 @@ def counterfactual_method(
         ``(network) -> reason or None``: why a network is unsuitable.
     missing : callable, optional
         ``(classifier) -> reason or None``: what of a classifier is not there.
+
+    Returns
+    -------
+    callable
+        A decorator that returns the function itself.
     """
 
     def register(function: Callable[..., LatentPath]) -> Callable[..., LatentPath]:
@@ -433,10 +506,20 @@ def counterfactual_method(
 def suitable_network(classifier: "Classifier", method: Method) -> DecodingNetwork:
     """Return the classifier's network.
 
+    Parameters
+    ----------
+    classifier : Classifier
+    method : Method
+        Says what it needs of a network.
+
+    Returns
+    -------
+    DecodingNetwork
+
     Raises
     ------
     UnsupportedNetworkError
-        The method is not defined for it.
+        The method is not defined for it, or it makes no images.
     """
     method.check(classifier.network, METHODS)
     if not isinstance(classifier.network, DecodingNetwork):
@@ -471,7 +554,20 @@ def require_statistics(classifier: "Classifier") -> LatentStatistics:
 
 
 def check_goal(method: Method, goal: xr.DataArray | None) -> None:
-    """Raise ParameterError where there is an image to go towards and the method has no use for it."""
+    """Raise ParameterError where there is an image to go towards and the method has no use for it.
+
+    Parameters
+    ----------
+    method : Method
+        Takes a goal if its function has such a parameter.
+    goal : DataArray or None
+        Only looked at for being there.
+
+    Raises
+    ------
+    ParameterError
+        A goal, and a method that takes none.
+    """
     if goal is not None and not method.takes("goal"):
         able = ", ".join(name for name, other in METHODS.items() if other.takes("goal"))
         raise ParameterError(f"goal: {method.name} goes towards no image; expected one of {able}")

@@ -191,7 +191,24 @@ class Counterfactual:
 def assemble_result(
     image: xr.DataArray, images: PathImages, series: Series, second: SecondOpinion | None
 ) -> Counterfactual:
-    """Return the result but for its notes and its record, which need it."""
+    """Return the result but for its notes and its record, which need it.
+
+    Parameters
+    ----------
+    image : DataArray, dims (c, y, x)
+        The source; tells the grid.
+    images : PathImages
+        Of the path.
+    series : Series
+        What was made of it.
+    second : SecondOpinion or None
+        Who else is asked about the exported images.
+
+    Returns
+    -------
+    Counterfactual
+        Its record is empty, and it has no notes.
+    """
     generator, classifier = images.task.classifier, images.task.judge
     task, last = images.task, series.special_frames.get("alpha1", series.frames[-1])
     return Counterfactual(
@@ -273,7 +290,20 @@ def distance_from_class(classifier: "Classifier", image: NDArray[Any], target: i
 
 
 def describe_result(result: Counterfactual, path: LatentPath) -> dict[str, Any]:
-    """Return what the record tells about a result; JSON types."""
+    """Return what the record tells about a result; JSON types.
+
+    Parameters
+    ----------
+    result : Counterfactual
+        But for its record.
+    path : LatentPath
+        That it was made on.
+
+    Returns
+    -------
+    dict
+        The record's ``details``.
+    """
     known = result.circumstances
     return {
         "source_class": result.source_class,

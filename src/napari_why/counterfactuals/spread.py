@@ -270,7 +270,20 @@ class Samples:
         return int((self.probabilities.argmax(1) == self.target_index).sum())
 
     def picture(self, channels: tuple[str, ...], at: Axis | None = None) -> Picture:
-        """Return the draws along an axis; ``at``: the alpha where they lie beside a series."""
+        """Return the draws along an axis; ``at``: the alpha where they lie beside a series.
+
+        Parameters
+        ----------
+        channels : tuple of str
+            Names along C.
+        at : Axis or None
+            The one alpha, along an axis of alphas; None for draws on their own.
+
+        Returns
+        -------
+        Picture
+            Of shape (S, C, H, W), or (S, 1, C, H, W) beside a series; grey levels.
+        """
         return Picture(
             compute=lambda: self.images if at is None else self.images[:, None],
             channels=channels,
@@ -345,7 +358,18 @@ def sample_images(result: "Counterfactual") -> SampleImages | None:
 
 
 def images_shown(result: "Counterfactual", shown: str) -> SpreadImages | SampleImages | None:
-    """Return what a file holds whose record ``shows`` this; None where there is no such thing."""
+    """Return what a file holds whose record ``shows`` this; None where there is no such thing.
+
+    Parameters
+    ----------
+    result : Counterfactual
+    shown : str
+        ``draws`` or ``spread``; of anything else there is no such thing.
+
+    Returns
+    -------
+    SpreadImages, SampleImages or None
+    """
     if shown == "draws":
         return sample_images(result)
     return spread_images(result) if shown == "spread" else None
@@ -453,6 +477,11 @@ def compare_changes(
     versions : iterable of the same
     widening, left : float
         See :class:`napari_why.counterfactuals.method.Versions`.
+
+    Returns
+    -------
+    Spread or None
+        In grey levels, float32.
     """
     count, squares, agree = 0, np.zeros_like(change), np.zeros_like(change)
     for version in versions:

@@ -67,7 +67,20 @@ class SecondOpinion:
     had_a_say: bool | None = None
 
     def of(self, image: xr.DataArray, classes: Sequence[str]) -> NDArray[np.float32] | None:
-        """Return the probabilities in the order of ``classes``; 0 of one that it does not know."""
+        """Return the probabilities in the order of ``classes``; 0 of one that it does not know.
+
+        Parameters
+        ----------
+        image : DataArray, dims (c, y, x)
+            Raw grey levels.
+        classes : sequence of str
+            Whose order is wanted.
+
+        Returns
+        -------
+        ndarray, float32, shape (len(classes),), or None
+            None where nobody can be asked.
+        """
         found = self.ask(image)
         if found is None:
             return None
@@ -89,7 +102,20 @@ class Roles:
 
     @classmethod
     def of(cls, classifier: "Classifier", through: "Classifier | None") -> "Roles":
-        """Return the roles for a classifier; ``through`` None takes its own generator, if it has one."""
+        """Return the roles for a classifier; ``through`` None takes its own generator, if it has one.
+
+        Parameters
+        ----------
+        classifier : Classifier
+            The one that is asked.
+        through : Classifier or None
+            Makes the images; the folder of a classifier that was saved with a generator may stand for
+            that.
+
+        Returns
+        -------
+        Roles
+        """
         generator = classifier.generator if through is None else through
         if through is not None and not isinstance(through.network, DecodingNetwork):
             # saved with a generator, the folder of a classifier may stand for that
@@ -105,6 +131,18 @@ class Roles:
 
     def for_field(self, image: xr.DataArray, each_tile: EachTile | None = None) -> "Roles":
         """Return both ready for a whole field.
+
+        Parameters
+        ----------
+        image : DataArray, dims (c, y, x)
+            The whole field.
+        each_tile : callable, optional
+            Told how many tiles are done, and how many there are; may raise to stop.
+
+        Returns
+        -------
+        Roles
+            Of whole-field classifiers.
 
         Raises
         ------
@@ -147,6 +185,17 @@ class Roles:
 
     def index_of(self, name: str, what: str) -> int:
         """Return the generator's index of a class of the classifier.
+
+        Parameters
+        ----------
+        name : str
+            A class of the classifier that is asked.
+        what : str
+            What the error calls it: ``source`` or ``target``.
+
+        Returns
+        -------
+        int
 
         Raises
         ------
@@ -206,6 +255,19 @@ def judge_of_field(
     asked: "Classifier", image: xr.DataArray, each_tile: EachTile | None = None
 ) -> "Classifier":
     """Return a classifier that is asked about whole fields that another makes.
+
+    Parameters
+    ----------
+    asked : Classifier
+    image : DataArray, dims (c, y, x)
+        The whole field.
+    each_tile : callable, optional
+        Told how many tiles are done, and how many there are; may raise to stop.
+
+    Returns
+    -------
+    Classifier
+        ``asked`` itself where it looks at all of the field as it is.
 
     Raises
     ------
@@ -323,6 +385,10 @@ class GeneratorFacts:
             Names of classes.
         on_grid : str
             See the class.
+
+        Returns
+        -------
+        GeneratorFacts
         """
         asked, generator = roles.asked, roles.generator
         near = what_nearly_tells_apart(generator.card, source, target) or ()

@@ -139,6 +139,11 @@ def check_data(
     on_event, cancelled
         See :mod:`napari_why.core.events`; when cancelled, pixels are not compared.
 
+    Returns
+    -------
+    CheckedData
+        With every finding as a sentence.
+
     Raises
     ------
     LeakError

@@ -111,13 +111,15 @@ class Dataset:
 
         Parameters
         ----------
-        location, label
+        location : path
             See :func:`napari_why.datasets.tables.list_images`.
         group : "auto", str, sequence of str or None
             Columns that name a group. ``auto`` takes plate and well, or well, where the table has
             them or the names of all images tell them; None takes every image as independent.
         channels : sequence of str, optional
             Channel names to use instead of the files' own.
+        label : str
+            See :func:`napari_why.datasets.tables.list_images`.
         classes : sequence of str, optional
             Open only the images of these classes.
         pattern : str, optional
@@ -130,6 +132,10 @@ class Dataset:
             Accept a table's own ``split`` although it has a group in two splits.
         on_event, cancelled
             See :mod:`napari_why.core.events`; when cancelled, the images read so far are there.
+
+        Returns
+        -------
+        Dataset
 
         Raises
         ------
@@ -194,10 +200,21 @@ class Dataset:
 
         Parameters
         ----------
-        folder, label, controls, control_column, well_pattern
+        folder : path
             See :func:`napari_why.datasets.plate_images.match_plate`.
-        plate_map, sheet
+        plate_map : path
             See :func:`napari_why.datasets.plate_map.read_plate_map`.
+        label, controls, control_column, well_pattern
+            See :func:`napari_why.datasets.plate_images.match_plate`.
+        sheet : str, optional
+            See :func:`napari_why.datasets.plate_map.read_plate_map`.
+        group, channels, classes, pattern, max_unreadable, allow_leak, on_event, cancelled
+            See :meth:`open`.
+
+        Returns
+        -------
+        Dataset
+            With ``plate_match``.
         """
         table, match = match_plate(
             folder,
@@ -257,8 +274,14 @@ class Dataset:
             As :func:`napari_why.images.make_image` makes them.
         labels : sequence of str
             One class per image.
+        group, allow_leak
+            See :meth:`open`.
         **columns
             Further columns, one value per image (``plate``, ``well``, ``split``, ...).
+
+        Returns
+        -------
+        Dataset
         """
         named: dict[str, Any] = {"label": [str(label) for label in labels], **columns}
         tables.check_in_memory(images, named)
@@ -310,6 +333,10 @@ class Dataset:
             Of :attr:`table`.
         values : sequence of str
             As text; numbers are compared as numbers, so that ``"1.0"`` means 1 too.
+
+        Returns
+        -------
+        Dataset
 
         Raises
         ------
@@ -398,6 +425,11 @@ class Dataset:
         on_event : callable
             Told what cannot be told from the class (:attr:`confounding`): no split mends that.
 
+        Returns
+        -------
+        Dataset
+            With the column ``split`` in its table.
+
         Raises
         ------
         LeakError
@@ -432,6 +464,11 @@ class Dataset:
             splits are made of whole groups with even classes.
         seed : int
             Which of the possible folds.
+
+        Returns
+        -------
+        list of Dataset
+            One a fold, of the same images.
 
         Raises
         ------
@@ -545,8 +582,17 @@ class Dataset:
             :func:`~napari_why.datasets.plate_images.match_plate` return it.
         source : str
             What was listed; begins the sentences of errors.
+        group, channels, pattern, max_unreadable, allow_leak
+            See :meth:`open`.
         reuse : ImageStore, optional
             The ``store`` of a data set of the same files, whose pixels are not read again.
+        on_event, cancelled
+            See :meth:`open`.
+
+        Returns
+        -------
+        Dataset
+            Of the images that could be read.
         """
         files = tables.find_image_files(table, pattern)
         # Whoever names one channel means that every file is an image.
@@ -597,7 +643,22 @@ def describe_opening(
     given: Mapping[str, Any],
     usual: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return how a data set was opened, without what is the default."""
+    """Return how a data set was opened, without what is the default.
+
+    Parameters
+    ----------
+    places : mapping of str to str
+        Paths, by the names of their parameters.
+    group : "auto", str, sequence of str or None
+        As of :meth:`Dataset.open`.
+    given, usual : mapping of str to object
+        Values of further parameters, and their defaults; None is always one.
+
+    Returns
+    -------
+    dict of str to object
+        JSON types, by the names of parameters.
+    """
     said = {name: value for name, value in given.items() if value not in (None, usual.get(name))}
     plain = {
         name: list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
@@ -610,6 +671,19 @@ def find_rows(
     table: pd.DataFrame, column: str, values: Sequence[str], source: str
 ) -> NDArray[np.bool_]:
     """Return which rows have one of some values, given as text, in a column; see :meth:`Dataset.where`.
+
+    Parameters
+    ----------
+    table : DataFrame, length N
+    column : str
+    values : sequence of str
+        Numbers are compared as numbers where the column holds numbers.
+    source : str
+        What the table is, for the error.
+
+    Returns
+    -------
+    ndarray of bool, shape (N,)
 
     Raises
     ------
@@ -679,6 +753,17 @@ def image_digest(dataset: Dataset, row: int) -> str:
     """Return the identity of an image's pixels: SHA-256 over the planes of all its channels.
 
     The same wherever the file lies and whatever it is called; channel names count.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    row : int
+        Of its table, from 0.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
     """
     return _join_digests(dataset.store.digests(dataset.positions[row]))
 

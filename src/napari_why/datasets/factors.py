@@ -150,7 +150,20 @@ def is_name_of_wells(factor: Factor) -> bool:
 
 
 def natural_groups(table: pd.DataFrame, group_columns: Sequence[str]) -> tuple[str, ...]:
-    """Return the columns that name a well, also where the data set was opened without groups."""
+    """Return the columns that name a well, also where the data set was opened without groups.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a data set.
+    group_columns : sequence of str
+        Those it was opened with.
+
+    Returns
+    -------
+    tuple of str
+        Empty where the table tells no wells either.
+    """
     return tuple(group_columns) or resolve_groups("data set", table, "auto")
 
 
@@ -163,6 +176,11 @@ def list_factors(table: pd.DataFrame, labels: "pd.Series[str]") -> Iterator[Fact
         Of a data set.
     labels : Series of str, length N
         The classes, whose names do not count in the names of folders.
+
+    Yields
+    ------
+    Factor
+        Each with a value for every image.
     """
     positions = list(_positions(table))
     # The well is what is counted; that its name goes with a class is the layout, seen by position.

@@ -34,6 +34,20 @@ def find_images(
     A folder that is an image (OME-Zarr) counts as a file. Links are followed. Hidden files,
     companions of images and litter of servers are left out, which ``walk`` is told; files of one
     channel each whose names belong together make one image.
+
+    Parameters
+    ----------
+    folder : Path
+    walk : FolderWalk, optional
+        Told what was passed over.
+    pattern : str, optional
+        How files of one channel each are named; see
+        :func:`napari_why.images.file_names.own_convention`.
+
+    Returns
+    -------
+    list of tuple of Path
+        One tuple an image, with its channels in order.
     """
     return group_channel_files(image_places(folder, walk), pattern)
 
@@ -131,6 +145,17 @@ def list_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
     else lies there is taken for an image, so that nothing is lost without a word. Links are followed.
     Files of one channel each whose names belong together make one image; ``pattern`` as for
     :func:`~napari_why.datasets.tables.list_images`.
+
+    Parameters
+    ----------
+    folder : Path
+    pattern : str, optional
+        As for :func:`~napari_why.datasets.tables.list_images`.
+
+    Returns
+    -------
+    DataFrame
+        As of :func:`~napari_why.datasets.tables.list_images`.
 
     Raises
     ------
@@ -233,6 +258,11 @@ def plate_sentences(
         The plates of images; see :func:`~napari_why.images.plates_of`.
     paths : sequence of Path
         All images, of which those in no plate may be of a series.
+
+    Returns
+    -------
+    list of str
+        Each folder's once.
     """
     plates = [plate for plate, _ in stored.values()]
     series = [path.parent for path in paths if path not in stored and path.is_dir()]

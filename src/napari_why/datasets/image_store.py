@@ -258,7 +258,19 @@ def _require_plane(path: Path, image: xr.DataArray) -> xr.DataArray:
 
 
 def rename_image(image: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
-    """Return the image with other names of channels, as its file gives it when read with them."""
+    """Return the image with other names of channels, as its file gives it when read with them.
+
+    Parameters
+    ----------
+    image : DataArray
+    names : sequence of str
+        One a channel.
+
+    Returns
+    -------
+    DataArray
+        Of the same pixels; the image itself where it has these names.
+    """
     old = channel_names(image)
     if tuple(names) == old:
         return image
@@ -357,6 +369,23 @@ def read_rows(
     cancelled: Cancelled,
 ) -> ReadRows:
     """Read the image of every row once.
+
+    Parameters
+    ----------
+    store : ImageStore
+        Of the files of every row.
+    table : DataFrame
+        Its ``path`` names the rows in messages, its ``label`` their classes.
+    source : str
+        Begins the sentences of errors.
+    max_unreadable : float
+        Share of files, 0 to 1, that may be unreadable.
+    on_event, cancelled : callable
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    ReadRows
 
     Raises
     ------
@@ -496,6 +525,17 @@ def fold_notes(notes: Iterable[tuple[str, Sequence[str]]], count: int) -> list[s
 
 def drop_files(notes: Iterable[str], image: str) -> list[str]:
     """Leave out which file is which channel, which an image's own files and channels show.
+
+    Parameters
+    ----------
+    notes : iterable of str
+    image : str
+        The image's files, as its ``source`` lists them.
+
+    Returns
+    -------
+    list of str
+        The other notes, in their order.
 
     Examples
     --------

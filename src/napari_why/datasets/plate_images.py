@@ -110,7 +110,7 @@ def match_plate(
     folder : path
         Images of one plate, in folders within it too; of several plates where the map has a column
         ``plate``, whose names stand in folder or file names.
-    plate_map, sheet
+    plate_map : path
         See :func:`napari_why.datasets.plate_map.read_plate_map`.
     label : str
         Column that holds the class.
@@ -121,6 +121,8 @@ def match_plate(
         below the folder, where the names do not tell the well as microscopes do; with the group
         ``plate`` where it is to tell the plates too. Of a map without plates it says that each plate
         found so has the layout of the map.
+    sheet : str, optional
+        See :func:`napari_why.datasets.plate_map.read_plate_map`.
     pattern : str, optional
         How files of one channel each are named; see
         :func:`napari_why.images.file_names.own_convention`. The well is
@@ -188,7 +190,27 @@ def locate_images(
     well_pattern: str | None = None,
     pattern: str | None = None,
 ) -> LocatedImages:
-    """Find the images of a plate by the names of their wells; parameters as for :func:`match_plate`."""
+    """Find the images of a plate by the names of their wells; parameters as for :func:`match_plate`.
+
+    Parameters
+    ----------
+    folder, plate_map : path
+        As of :func:`match_plate`.
+    wells : DataFrame
+        The plate map, read.
+    well_pattern, pattern : str, optional
+        As of :func:`match_plate`.
+
+    Returns
+    -------
+    LocatedImages
+
+    Raises
+    ------
+    DatasetError
+        There is no folder, a pattern cannot be used, no image belongs to a well of the map, or the images
+        are evidently of several plates and the map of one.
+    """
     folder = Path(folder)
     require_folder(folder)
     of_well = None if well_pattern is None else _compile_pattern(well_pattern)
@@ -209,7 +231,28 @@ def label_images(
     controls: Mapping[str, str | Sequence[str]] | None = None,
     control_column: str | None = None,
 ) -> tuple[pd.DataFrame, PlateMatch]:
-    """Take a column of the plate map for the class; parameters and result as of :func:`match_plate`."""
+    """Take a column of the plate map for the class; parameters and result as of :func:`match_plate`.
+
+    Parameters
+    ----------
+    located : LocatedImages
+    label : str
+        Column of the plate map that holds the class.
+    controls, control_column
+        As of :func:`match_plate`.
+
+    Returns
+    -------
+    table : DataFrame
+        As of :func:`match_plate`.
+    match : PlateMatch
+        What did not fit.
+
+    Raises
+    ------
+    DatasetError
+        There is no such column, a control is not in the map, or no image is of a well in it.
+    """
     plate_map, images, without_wells = located.plate_map, located.images, located.without_wells
     wells = unite_classes(str(plate_map), located.wells, label)
     notes = notes_of(wells)
@@ -250,6 +293,11 @@ def name_controls(
     column : str
         Where these values stand.
 
+    Returns
+    -------
+    DataFrame
+        A copy; the table itself without controls.
+
     Raises
     ------
     DatasetError
@@ -279,7 +327,21 @@ def name_controls(
 
 
 def require_column(source: str, table: pd.DataFrame, column: str) -> None:
-    """Raise DatasetError where a plate map has no such column."""
+    """Raise DatasetError where a plate map has no such column.
+
+    Parameters
+    ----------
+    source : str
+        Begins the sentence of the error.
+    table : DataFrame
+        The plate map.
+    column : str
+
+    Raises
+    ------
+    DatasetError
+        It is not there.
+    """
     if column not in table.columns:
         raise DatasetError(
             f"{source}: found no column {column!r}; expected one of "
@@ -288,7 +350,20 @@ def require_column(source: str, table: pd.DataFrame, column: str) -> None:
 
 
 def convert_numbers(table: pd.DataFrame, keep: Sequence[str]) -> pd.DataFrame:
-    """Turn columns of numbers into numbers, NaN where they are empty; ``keep`` stay text."""
+    """Turn columns of numbers into numbers, NaN where they are empty; ``keep`` stay text.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of text; empty cells are empty text.
+    keep : sequence of str
+        Columns that stay text.
+
+    Returns
+    -------
+    DataFrame
+        A copy; a column of which one cell is no finite number stays text.
+    """
     changed = {}
     for name in table.columns:
         filled = table[name] != ""

@@ -31,6 +31,18 @@ CONSTANT = 1e-9
 def select_pixels(image: xr.DataArray, channels: Sequence[str]) -> NDArray[np.float64]:
     """Return the named channels in this order, float64, shape (C, y, x), raw units.
 
+    Parameters
+    ----------
+    image : DataArray, dims (c, y, x)
+        In the file's grey levels.
+    channels : sequence of str
+        Names, in the order that is wanted.
+
+    Returns
+    -------
+    ndarray, float64, shape (C, H, W)
+        Raw grey levels.
+
     Raises
     ------
     MismatchError
@@ -65,6 +77,19 @@ def select_pixels(image: xr.DataArray, channels: Sequence[str]) -> NDArray[np.fl
 def bring_to_size(pixels: NDArray[np.float64], size: int | None, fit: Fit) -> NDArray[np.float64]:
     """Bring pixels to ``size`` x ``size``; pixels that have it already are returned unchanged.
 
+    Parameters
+    ----------
+    pixels : ndarray, float64, shape (C, H, W)
+    size : int or None
+        Pixels along each side; None leaves the image as it is.
+    fit : {"resize", "crop", "none"}
+        All of the image, the middle of it, or the image as it is.
+
+    Returns
+    -------
+    ndarray, float64, shape (C, h, w)
+        ``size`` x ``size``, or as it was; in the same unit. A view where pixels are cut out.
+
     Raises
     ------
     MismatchError
@@ -83,6 +108,22 @@ def bring_to_size(pixels: NDArray[np.float64], size: int | None, fit: Fit) -> ND
 
 def find_grid(source: tuple[int, int], size: int | None, fit: Fit) -> Grid:
     """Return where the pixels of :func:`bring_to_size` lie on the source's.
+
+    Parameters
+    ----------
+    source : (int, int)
+        Height and width, pixels.
+    size, fit
+        As of :func:`bring_to_size`.
+
+    Returns
+    -------
+    Grid
+
+    Raises
+    ------
+    MismatchError
+        The image is too small to crop.
 
     Examples
     --------
@@ -105,7 +146,19 @@ def find_grid(source: tuple[int, int], size: int | None, fit: Fit) -> Grid:
 
 
 def resize_pixels(pixels: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float64]:
-    """Resize pixels (C, y, x) to a height and width, antialiased and bilinear."""
+    """Resize pixels (C, y, x) to a height and width, antialiased and bilinear.
+
+    Parameters
+    ----------
+    pixels : ndarray, float64, shape (C, H, W)
+    size : (int, int)
+        Height and width, pixels.
+
+    Returns
+    -------
+    ndarray, float64, shape (C, *size)
+        In the same unit.
+    """
     # torch, because it resizes antialiased in float64; imported here to keep opening data sets quick.
     import torch
 
@@ -255,6 +308,11 @@ class Preprocessing:
         on_event, cancelled
             See :mod:`napari_why.core.events`. When cancelled, the statistics are those of the images
             seen so far, at least one.
+
+        Returns
+        -------
+        Preprocessing
+            Its notes name channels without any variation.
 
         Raises
         ------

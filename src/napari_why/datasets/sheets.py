@@ -65,6 +65,11 @@ def read_sheets(path: Path, sheet: str | None = None) -> list[Sheet]:
     sheet : str, optional
         Read only this sheet of a workbook.
 
+    Returns
+    -------
+    list of Sheet
+        One of a text file.
+
     Raises
     ------
     DatasetError

@@ -91,6 +91,16 @@ def fold_text(text: str, *, case: bool = True) -> str:
     capitals make no difference; nor does the way a number is written. Digits above and below the line
     do: 10² is not 102.
 
+    Parameters
+    ----------
+    text : str
+    case : bool
+        Whether capitals make no difference.
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> fold_text("Ｔreated  A"), fold_text("1.0"), fold_text("10\u00b5M") == fold_text("10\u03bcM")
@@ -124,6 +134,11 @@ def unite_spellings(values: Iterable[str], *, case: bool = True) -> Spellings:
     values : iterable of str
     case : bool
         Whether names are the same that differ in capitals only.
+
+    Returns
+    -------
+    Spellings
+        The name of every spelling, and a sentence on those that were taken for another.
 
     Examples
     --------

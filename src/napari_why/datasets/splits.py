@@ -81,17 +81,24 @@ def draw_folds(
 
     Parameters
     ----------
-    labels, groups, classes, seed
+    labels, groups, classes
         As for :func:`draw_split`.
     count : int or None
         Number of folds; None for one per value of ``left_out``, or 5.
     left_out : ndarray of int, shape (N,), or None
         Number of the larger unit (plate) that is left out as a whole.
+    seed : int
+        Of the random order of groups.
 
     Returns
     -------
     list of list of str
         Every image is ``test`` in exactly one fold.
+
+    Raises
+    ------
+    DatasetError
+        There are fewer groups of a class, or fewer larger units, than needed.
     """
     rng = np.random.default_rng(seed)
     units = groups if left_out is None else left_out
@@ -114,6 +121,15 @@ def assign_groups(
 
     When every group holds one class and every class has at least as many groups as there are
     parts, every class is in every part.
+
+    Parameters
+    ----------
+    labels, groups : ndarray of int, shape (N,)
+        Class and group number of every image.
+    shares : ndarray, float64, shape (parts,)
+        Of every class that each part should have, summing to 1.
+    rng : Generator
+        Draws the order of equal groups.
 
     Returns
     -------

@@ -5,7 +5,7 @@ classes, looks at an image of each class, and then opens those that are meant. N
 another column, another choice of classes or other names of channels take what was read before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -222,7 +222,20 @@ class Survey:
         on_event: OnEvent = ignore_event,
         cancelled: Cancelled = never_cancelled,
     ) -> Dataset:
-        """Open the images that are meant; errors are those of :meth:`Dataset.open`."""
+        """Open the images that are meant; errors are those of :meth:`Dataset.open`.
+
+        Parameters
+        ----------
+        choices : Choices
+            Which images are meant.
+        on_event, cancelled : callable
+            See :mod:`napari_why.core.events`; when cancelled, the images read so far are there.
+
+        Returns
+        -------
+        Dataset
+            The one opened last where only the names of channels changed.
+        """
         if self._opened is not None:
             before, opened = self._opened
             if choices.channels and replace(before, channels=choices.channels) == choices:
@@ -245,6 +258,49 @@ class Survey:
         if not cancelled():
             self._store, self._opened = dataset.store, (choices, dataset)
         return dataset
+
+    @classmethod
+    def of_opened(cls, opened_as: Mapping[str, Any]) -> "tuple[Survey, Choices]":
+        """Survey again what a data set was opened from, with the answers that it was opened with.
+
+        Parameters
+        ----------
+        opened_as : mapping
+            :attr:`Dataset.opened_as` of a data set that comes from a place on disk.
+
+        Returns
+        -------
+        survey : Survey
+        choices : Choices
+            Those with which :meth:`open` opens the same images.
+
+        Raises
+        ------
+        DatasetError
+            The place is gone, or holds nothing of the kind any more.
+        """
+        given = dict(opened_as)
+        survey = cls(
+            given["location"],
+            given.get("plate_map"),
+            pattern=given.get("pattern"),
+            well_pattern=given.get("well_pattern"),
+            sheet=given.get("sheet"),
+        )
+        group, only = given.get("group", "auto"), given.get("only")
+        return survey, Choices(
+            label=given.get("label", "label" if survey.plate_map is None else "treatment"),
+            classes=_names_in(given.get("classes")),
+            group=group if group is None or isinstance(group, str) else tuple(group),
+            channels=_names_in(given.get("channels")),
+            only=None if only is None else (only[0], tuple(only[1])),
+        )
+
+    def comes_from(self, opened_as: Mapping[str, Any]) -> bool:
+        """Tell whether a data set that was opened so comes from what is surveyed here."""
+        places = ("location", "plate_map", "pattern", "well_pattern", "sheet")
+        mine = self._describe(Choices())
+        return all(mine.get(name) == opened_as.get(name) for name in places)
 
     def _describe(self, choices: Choices) -> dict[str, Any]:
         """Return how the same images are opened in one call; see :attr:`Dataset.opened_as`."""
@@ -300,6 +356,10 @@ class Survey:
                 raise
             self.wants_map = True
             return pd.DataFrame()
+
+
+def _names_in(given: Sequence[str] | None) -> tuple[str, ...] | None:
+    return None if given is None else tuple(given)
 
 
 def _read_first(store: ImageStore, rows: Sequence[int]) -> xr.DataArray:

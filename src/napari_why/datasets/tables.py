@@ -173,6 +173,18 @@ def notes_of(table: pd.DataFrame) -> list[str]:
 def select_classes(table: pd.DataFrame, classes: Sequence[str] | None, source: str) -> pd.DataFrame:
     """Keep the rows of some classes only; None keeps all.
 
+    Parameters
+    ----------
+    table : DataFrame
+        As of :func:`list_images`.
+    classes : sequence of str or None
+    source : str
+        Begins the sentence of the error.
+
+    Returns
+    -------
+    DataFrame
+
     Raises
     ------
     DatasetError
@@ -196,6 +208,18 @@ def find_image_files(table: pd.DataFrame, pattern: str | None = None) -> list[tu
 
     A file whose siblings have rows of their own is taken alone. What was put together, and what
     lacks a channel, is added to the notes of the table. ``pattern`` as for :func:`list_images`.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As of :func:`list_images`; its notes are changed.
+    pattern : str, optional
+        As for :func:`list_images`.
+
+    Returns
+    -------
+    list of tuple of Path
+        One tuple a row, with its channels in order.
     """
     paths = [find_shown(path) for path in table["path"]]
     # All folders are grouped at once; the names of the siblings tell what belongs together.
@@ -234,6 +258,17 @@ def read_table(path: Path, *, label: str = "label") -> pd.DataFrame:
     other usual names (``File``, ``Class``), which is told. Spellings of a class, plate or well that
     differ in spaces, width, accents or (of a class) capitals are one. Where the class stands in another
     column than ``label``, an existing column ``label`` is kept as ``original_label``.
+
+    Parameters
+    ----------
+    path : Path
+    label : str
+        Column that holds the class.
+
+    Returns
+    -------
+    DataFrame
+        As of :func:`list_images`.
 
     Raises
     ------
@@ -470,6 +505,19 @@ def resolve_groups(
     ``auto`` takes plate and well where both are there (a well's name repeats on every plate), well
     where only that is there, else none.
 
+    Parameters
+    ----------
+    source : str
+        Begins the sentence of the error.
+    table : DataFrame
+    group : "auto", str, sequence of str or None
+        As of :meth:`napari_why.Dataset.open`.
+
+    Returns
+    -------
+    tuple of str
+        Empty where every image is independent.
+
     Raises
     ------
     DatasetError
@@ -490,7 +538,20 @@ def resolve_groups(
 
 
 def check_classes(source: str, classes: Sequence[str]) -> None:
-    """Raise DatasetError unless there are at least two classes."""
+    """Raise DatasetError unless there are at least two classes.
+
+    Parameters
+    ----------
+    source : str
+        Begins the sentence of the error.
+    classes : sequence of str
+        Each once.
+
+    Raises
+    ------
+    DatasetError
+        There is one, or none.
+    """
     if len(classes) < 2:
         found = f"one class only ({classes[0]})" if classes else "no image"
         raise DatasetError(
@@ -499,7 +560,21 @@ def check_classes(source: str, classes: Sequence[str]) -> None:
 
 
 def check_groups(source: str, table: pd.DataFrame, columns: Sequence[str]) -> None:
-    """Raise DatasetError where a group's name is missing: nobody knows where it belongs."""
+    """Raise DatasetError where a group's name is missing: nobody knows where it belongs.
+
+    Parameters
+    ----------
+    source : str
+        Begins the sentence of the error.
+    table : DataFrame
+    columns : sequence of str
+        Those that name a group.
+
+    Raises
+    ------
+    DatasetError
+        A cell of them is empty.
+    """
     for name in columns:
         empty = table["path"][table[name].isna()]
         if len(empty):
@@ -514,6 +589,20 @@ def check_images_agree(source: str, paths: Sequence[str], formats: Sequence[Imag
 
     Grey levels of 8-bit and 16-bit images cannot be compared, so a mixture would teach a network
     the file format.
+
+    Parameters
+    ----------
+    source : str
+        Begins the sentence of the error.
+    paths : sequence of str
+        One an image, for the error.
+    formats : sequence of ImageFormat
+        Channels and pixel type of each.
+
+    Raises
+    ------
+    DatasetError
+        They differ.
     """
     channels = [f"channels {', '.join(form.channels)}" for form in formats]
     for kind in (channels, [f"pixel type {form.dtype}" for form in formats]):
@@ -528,7 +617,19 @@ def check_images_agree(source: str, paths: Sequence[str], formats: Sequence[Imag
 
 
 def check_in_memory(images: Sequence[xr.DataArray], columns: Mapping[str, Any]) -> None:
-    """Raise DatasetError unless all are planes with channels and every column fits them."""
+    """Raise DatasetError unless all are planes with channels and every column fits them.
+
+    Parameters
+    ----------
+    images : sequence of DataArray, dims (c, y, x)
+    columns : mapping of str to sequence
+        One value an image in each.
+
+    Raises
+    ------
+    DatasetError
+        Names the image, or the column.
+    """
     for index, image in enumerate(images):
         try:
             dims = check_image(image).dims
@@ -550,6 +651,15 @@ def check_split_column(
     table: pd.DataFrame, group_columns: Sequence[str], *, allow_leak: bool
 ) -> None:
     """Check a split that came with the table.
+
+    Parameters
+    ----------
+    table : DataFrame
+        With ``split``.
+    group_columns : sequence of str
+        Without any, no group can leak.
+    allow_leak : bool
+        Accept a group in two splits.
 
     Raises
     ------

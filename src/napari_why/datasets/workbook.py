@@ -85,6 +85,14 @@ class Sheet:
 def cell_name(row: int, column: int) -> str:
     """Return how a spreadsheet calls a cell; counted from 0.
 
+    Parameters
+    ----------
+    row, column : int
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> cell_name(0, 0), cell_name(6, 27)
@@ -99,7 +107,18 @@ def cell_name(row: int, column: int) -> str:
 
 
 def too_large(path: Path, found: str, expected: str) -> DatasetError:
-    """Return the error of a file that holds more than a table of wells or images can."""
+    """Return the error of a file that holds more than a table of wells or images can.
+
+    Parameters
+    ----------
+    path : Path
+    found, expected : str
+        How much there is, and how much there may be.
+
+    Returns
+    -------
+    DatasetError
+    """
     return DatasetError(
         f"{path}: found {found}; expected {expected}, as a plate map or a table of images has; take out "
         "what is no part of it"
@@ -107,12 +126,41 @@ def too_large(path: Path, found: str, expected: str) -> DatasetError:
 
 
 def count_of(number: int, what: str) -> str:
-    """Return how many there are, in words: "1 cell", "2 cells"."""
+    """Return how many there are, in words: "1 cell", "2 cells".
+
+    Parameters
+    ----------
+    number : int
+    what : str
+        One of them; its plural ends in s.
+
+    Returns
+    -------
+    str
+    """
     return f"{number} {what}{'s' * (number != 1)}"
 
 
 def even_out(path: Path, rows: list[list[str]]) -> list[list[str]]:
-    """Give all rows one length, without the empty rows at the end."""
+    """Give all rows one length, without the empty rows at the end.
+
+    Parameters
+    ----------
+    path : Path
+        Named in the error.
+    rows : list of list of str
+        Empty ones are taken off this list.
+
+    Returns
+    -------
+    list of list of str
+        New rows, filled up with empty text.
+
+    Raises
+    ------
+    DatasetError
+        There are more rows, columns or cells than a table can have.
+    """
     while rows and not any(rows[-1]):
         rows.pop()
     width = max((len(row) for row in rows), default=0)
@@ -126,7 +174,23 @@ def even_out(path: Path, rows: list[list[str]]) -> list[list[str]]:
 
 
 def tell_formulas(path: Path, name: str, count: int, first: str) -> tuple[str, ...]:
-    """Say that formulas whose value nobody has computed are left empty, if there are any."""
+    """Say that formulas whose value nobody has computed are left empty, if there are any.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        Of the sheet.
+    count : int
+        Cells; 0: nothing is said.
+    first : str
+        Name of the first one.
+
+    Returns
+    -------
+    tuple of str
+        One sentence, or none.
+    """
     if not count:
         return ()
     return (

@@ -44,7 +44,7 @@ from napari_why.evaluation.map_statistics import (
     describe_separation,
     map_vector,
 )
-from napari_why.images import Grid
+from napari_why.images import NO_LENGTH, Grid, PixelSize
 from napari_why.model import Classifier
 from napari_why.model.classifier import find_class, softmax
 from napari_why.model.familiarity import describe_familiarity
@@ -127,6 +127,8 @@ class ClassMaps:
     record : Record
     notes : tuple of str
     complete : bool
+    pixel_size : PixelSize
+        Of the pixels that the grid counts in: those of the first image that counts.
     """
 
     maps: tuple[ClassMean, ...]
@@ -144,9 +146,21 @@ class ClassMaps:
     record: Record
     notes: tuple[str, ...] = ()
     complete: bool = True
+    pixel_size: PixelSize = NO_LENGTH
 
     def mean(self, label: str, target: str | None = None) -> ClassMean:
         """Return the mean map of a class, for a class explained (by default its own).
+
+        Parameters
+        ----------
+        label : str
+            Class of the images.
+        target : str, optional
+            Class whose evidence is mapped; by default ``label``.
+
+        Returns
+        -------
+        ClassMean
 
         Raises
         ------
@@ -164,6 +178,23 @@ class ClassMaps:
         """Return the mean map of a class minus that of another one.
 
         With a ``target`` both are evidence for that class; without, each is for its own class.
+
+        Parameters
+        ----------
+        first, second : str
+            Classes of the images.
+        target : str, optional
+            Class whose evidence is mapped in both; by default each one's own.
+
+        Returns
+        -------
+        ClassDifference
+            First minus second.
+
+        Raises
+        ------
+        ParameterError
+            A mean map that was not made.
         """
         return ClassDifference.of(self.mean(first, target), self.mean(second, target))
 
@@ -403,6 +434,7 @@ class _Sums:
     elongations: list[float] = field(default_factory=list)
     grid: Grid = field(default_factory=lambda: Grid((1, 1)))
     unit: str = ""
+    pixel_size: PixelSize | None = None
 
     def add_failure(self, about: dict[str, Any], reason: str) -> None:
         """Note an image that does not count."""
@@ -428,6 +460,7 @@ class _Sums:
         total, count, elongations = self.frame.bring(np.concatenate([raw, *planes]), raw, cells)
         self._check_size(count.shape)
         self.grid, self.unit = found[0].grid, found[0].unit
+        self.pixel_size = self.pixel_size or PixelSize.of(image)
         self.elongations += elongations
         self.rows.append({**about, "cells": len(elongations), "error": ""})
         shares = _region_rows(cells, planes, found)
@@ -491,6 +524,7 @@ class _Sums:
             grid=Grid((side, side), self.grid.step) if self.frame.half else self.grid,
             record=Record(kind="class maps", method=method),
             complete=complete,
+            pixel_size=self.pixel_size or NO_LENGTH,
         )
         notes = (*self._notes_of_images(found), *self._notes_of_means(found))
         return replace(found, record=self._record(found, parameters, notes), notes=notes)

@@ -77,21 +77,34 @@ def feature_tables(
 ) -> dict[str, NDArray[np.float64]]:
     """Compute both kinds of cheap features for every image of a data set, reading each once.
 
+    Parameters
+    ----------
+    classifier : Classifier
+        Its network makes the features of kind ``network``.
+    dataset : Dataset
+        With the classifier's channels.
+    on_event, cancelled : callable
+        See :mod:`napari_why.core.events`.
+
     Returns
     -------
     dict
         ``intensity``: :func:`intensity_features`; ``network``: the last feature maps of the
-        frozen network, averaged over positions. Both (images, features); fewer rows than images
-        when cancelled.
+        frozen network, averaged over positions; left out of a network that can be asked for logits
+        alone. Both (images, features); fewer rows than images when cancelled.
     """
     on_event(events.Started("cheap features", len(dataset)))
-    intensity, network = [], []
+    intensity: list[NDArray[np.float64]] = []
+    network: list[NDArray[np.float64]] = []
+    has_maps = not classifier.network.black_box
     for done, image in enumerate(_images(dataset, cancelled), start=1):
         intensity.append(intensity_features(image))
-        latents, _ = pooled_latents(classifier.network, classifier.prepare(image))
-        network.append(to_float64(latents[0]).cpu().numpy())
+        if has_maps:
+            latents, _ = pooled_latents(classifier.network, classifier.prepare(image))
+            network.append(to_float64(latents[0]).cpu().numpy())
         on_event(events.Advanced(done))
-    return {"intensity": np.array(intensity), "network": np.array(network)}
+    found = {"intensity": np.array(intensity)}
+    return found | ({"network": np.array(network)} if has_maps else {})
 
 
 def _images(dataset: Dataset, cancelled: events.Cancelled) -> Iterator[xr.DataArray]:
@@ -230,7 +243,18 @@ class BalancedHits:
 
     @classmethod
     def of(cls, predicted: Labels, labels: Labels) -> "BalancedHits":
-        """Compare predicted with given labels."""
+        """Compare predicted with given labels.
+
+        Parameters
+        ----------
+        predicted, labels : ndarray of int, length N
+            Indices of classes, 0 or more.
+
+        Returns
+        -------
+        BalancedHits
+            With each image weighing one over the number of images of its label.
+        """
         counts = np.bincount(labels)
         return cls((predicted == labels).astype(float), 1 / counts[labels])
 
@@ -325,6 +349,9 @@ def compare_with_nulls(
     draws : int
         Random labellings to average over.
     seed : int
+        Of random labels, folds and resampling.
+    on_event, cancelled : callable
+        See :mod:`napari_why.core.events`.
 
     Returns
     -------
@@ -513,6 +540,11 @@ def strata_sentences(table: pd.DataFrame, told: Sequence[Association]) -> list[s
         Of :func:`compare_with_factors`.
     told : sequence of Association
         Which factors are worth saying.
+
+    Returns
+    -------
+    list of str
+        One for each factor of the table that is more than noted.
     """
     rows = {str(row["factor"]): row for _, row in table.iterrows()}
     worth = [item for item in told if item.level != "noted" and item.factor in rows]

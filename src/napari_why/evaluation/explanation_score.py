@@ -269,6 +269,11 @@ def score_explanation(
     on_event, cancelled : callable
         See :mod:`napari_why.core.events`. Cancelled, the parts that are done are returned.
 
+    Returns
+    -------
+    ExplanationScore
+        With a record; ``notes`` say what could not be measured.
+
     Raises
     ------
     MismatchError

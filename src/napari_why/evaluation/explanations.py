@@ -52,7 +52,25 @@ STOPPED = "the work was stopped before the metric was done"
 
 
 def needed(value: Value | None, what: Need) -> Value:
-    """Return what a metric needs, or raise ParameterError where the case does not have it."""
+    """Return what a metric needs, or raise ParameterError where the case does not have it.
+
+    Parameters
+    ----------
+    value : object or None
+        The field of the case.
+    what : str
+        Its name, one of :data:`NEEDS`; for the error.
+
+    Returns
+    -------
+    object
+        ``value`` as it is.
+
+    Raises
+    ------
+    ParameterError
+        It is None.
+    """
     if value is None:
         raise ParameterError(f"{what}: found none; expected {NEEDS[what]}")
     return value
@@ -208,6 +226,10 @@ class ExplanationMetric:
         **parameters
             The metric's own.
 
+        Returns
+        -------
+        MetricValue
+
         Raises
         ------
         ParameterError
@@ -244,6 +266,16 @@ def explanation_metric(
     """Put the decorated function into :data:`METRICS` under its own name.
 
     See :class:`ExplanationMetric` for the parameters.
+
+    Parameters
+    ----------
+    title, better, low, high, source, needs
+        As of :class:`ExplanationMetric`.
+
+    Returns
+    -------
+    callable
+        Decorator that registers a function and hands it back as it is.
 
     Examples
     --------

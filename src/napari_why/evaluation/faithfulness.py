@@ -56,18 +56,56 @@ NO_PROBABILITY = "a target with one output has no probability; take pixel_flippi
 
 
 def square_side(shape: Sequence[int], side: int) -> int:
-    """Return the side of squares in pixels; 0 stands for a 16th of the shorter side."""
+    """Return the side of squares in pixels; 0 stands for a 16th of the shorter side.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Of the image, H and W last.
+    side : int
+        As asked for, pixels.
+
+    Returns
+    -------
+    int
+        1 or more.
+    """
     return side or max(1, min(shape[-2:]) // SQUARES_ALONG)
 
 
 def square_sums(values: Values, side: int) -> Values:
-    """Return the sums of a map (H, W) in squares from the upper left; those at the far borders are cut."""
+    """Return the sums of a map (H, W) in squares from the upper left; those at the far borders are cut.
+
+    Parameters
+    ----------
+    values : ndarray, float64, shape (H, W)
+    side : int
+        Of the squares, pixels.
+
+    Returns
+    -------
+    ndarray, float64, shape (ceil(H / side), ceil(W / side))
+    """
     rows = np.add.reduceat(values, np.arange(0, values.shape[0], side), axis=0)
     return np.asarray(np.add.reduceat(rows, np.arange(0, values.shape[1], side), axis=1))
 
 
 def on_pixels(squares: NDArray[Any], side: int, shape: tuple[int, int]) -> NDArray[Any]:
-    """Give each pixel of (H, W) the value of its square."""
+    """Give each pixel of (H, W) the value of its square.
+
+    Parameters
+    ----------
+    squares : ndarray, shape (ceil(H / side), ceil(W / side))
+        One value a square.
+    side : int
+        Of the squares, pixels.
+    shape : (int, int)
+        H and W.
+
+    Returns
+    -------
+    ndarray, shape (H, W)
+    """
     wide = squares.repeat(side, axis=0).repeat(side, axis=1)
     return np.asarray(wide[: shape[0], : shape[1]])
 
@@ -77,6 +115,20 @@ def removal_ranks(values: Values, side: int, generator: np.random.Generator) -> 
 
     Squares of equal value come in random order. Sorted as they lie, a map of zeros would take the
     image away from top to bottom, and be judged by where cells are.
+
+    Parameters
+    ----------
+    values : ndarray, float64, shape (H, W)
+        The map; sums over squares decide.
+    side : int
+        Of the squares, pixels.
+    generator : Generator
+        Draws the order of ties.
+
+    Returns
+    -------
+    ndarray, int64, shape (H, W)
+        0 to the number of squares less 1, the same on all pixels of a square.
     """
     sums = square_sums(values, side)
     order = np.lexsort((generator.random(sums.size), -sums.ravel()))
@@ -86,7 +138,21 @@ def removal_ranks(values: Values, side: int, generator: np.random.Generator) -> 
 
 
 def removal_filling(x: Tensor, removal: str, side: int) -> Tensor:
-    """Return the image (1, C, H, W) whose pixels stand in for those that are taken away."""
+    """Return the image (1, C, H, W) whose pixels stand in for those that are taken away.
+
+    Parameters
+    ----------
+    x : Tensor, shape (1, C, H, W)
+        The standardised image.
+    removal : {"mean", "blur", "local"}
+        See :data:`REMOVAL`.
+    side : int
+        Of the squares, pixels; decides about the blur and the frame of ``local``.
+
+    Returns
+    -------
+    Tensor, shape (1, C, H, W)
+    """
     if removal != "local":
         # half an occlusion window, as the baseline of integrated gradients; more where squares are large
         return baseline_image(x, removal, None, blur_sigma=max(7.5, side / 2))
@@ -110,6 +176,23 @@ def ask(
 ) -> Values:
     """Return the logits (total, classes) of images (1, C, H, W) that are made one after another.
 
+    Parameters
+    ----------
+    network : Network
+        Frozen.
+    images : iterable of Tensor, each (1, C, H, W)
+        One at least; read a batch at a time.
+    total : int
+        How many there are, for the events.
+    on_event, cancelled : callable
+        See :mod:`napari_why.core.events`.
+    task : str
+        What the events call the work.
+
+    Returns
+    -------
+    ndarray, float64, shape (total, classes)
+
     Raises
     ------
     CancellationError
@@ -132,40 +215,127 @@ def ask(
 def removal_images(
     x: Tensor, filling: Tensor, ranks: Ranks, counts: Iterable[int]
 ) -> Iterator[Tensor]:
-    """Make the image with the first squares of an order taken away, for each count."""
+    """Make the image with the first squares of an order taken away, for each count.
+
+    Parameters
+    ----------
+    x, filling : Tensor, shape (1, C, H, W)
+        The image, and what takes the place of its pixels.
+    ranks : ndarray of int, shape (H, W)
+        Of :func:`removal_ranks`.
+    counts : iterable of int
+        How many squares are taken away.
+
+    Yields
+    ------
+    Tensor, shape (1, C, H, W)
+    """
     place = torch.from_numpy(ranks).to(x.device)
     for count in counts:
         yield torch.where(place < count, filling, x)
 
 
 def step_counts(ranks: Ranks, steps: int) -> NDArray[np.int64]:
-    """Return after how many squares the network is asked, from 0 to all of them."""
+    """Return after how many squares the network is asked, from 0 to all of them.
+
+    Parameters
+    ----------
+    ranks : ndarray of int, shape (H, W)
+        Of :func:`removal_ranks`.
+    steps : int
+        How many there are after 0, at most; no more than squares.
+
+    Returns
+    -------
+    ndarray of int64
+        Rising, evenly spaced but for rounding.
+    """
     squares = int(ranks.max()) + 1
     return np.unique(np.linspace(0, squares, min(steps, squares) + 1).round().astype(np.int64))
 
 
 def softmax_of(logits: Values, target: int) -> Values:
-    """Return the probability of one class, for each row of logits."""
+    """Return the probability of one class, for each row of logits.
+
+    Parameters
+    ----------
+    logits : ndarray, float64, shape (N, classes)
+    target : int
+        Index of the class.
+
+    Returns
+    -------
+    ndarray, float64, shape (N,)
+        0 to 1.
+    """
     return softmax(logits)[:, target]
 
 
 def score_of(logits: Values, target: int) -> Values:
-    """Return one column of logits."""
+    """Return one column of logits.
+
+    Parameters
+    ----------
+    logits : ndarray, float64, shape (N, classes)
+    target : int
+        Index of the column.
+
+    Returns
+    -------
+    ndarray, float64, shape (N,)
+    """
     return logits[:, target]
 
 
 def mean_drop(scores: Values, shares: Values) -> float:
-    """Return the mean of s(x) - s(x without a share of its pixels) over shares from 0 to 1."""
+    """Return the mean of s(x) - s(x without a share of its pixels) over shares from 0 to 1.
+
+    Parameters
+    ----------
+    scores : ndarray, float64, shape (K,)
+        s, first of the whole image.
+    shares : ndarray, float64, shape (K,)
+        Of the pixels taken away, from 0 to 1.
+
+    Returns
+    -------
+    float
+        In the unit of the scores.
+    """
     return float(np.trapezoid(scores[0] - scores, shares))
 
 
 def mean_score(scores: Values, shares: Values) -> float:
-    """Return the area under a curve of scores over shares from 0 to 1."""
+    """Return the area under a curve of scores over shares from 0 to 1.
+
+    Parameters
+    ----------
+    scores, shares : ndarray, float64, shape (K,)
+        The curve; shares rise from 0 to 1.
+
+    Returns
+    -------
+    float
+        In the unit of the scores.
+    """
     return float(np.trapezoid(scores, shares))
 
 
 def count_beaten(drops: Sequence[float] | Values, drop: float) -> float:
-    """Return the number of orders that make the score fall less; one that draws counts half."""
+    """Return the number of orders that make the score fall less; one that draws counts half.
+
+    Parameters
+    ----------
+    drops : sequence of float
+        By how much the score falls in other orders.
+    drop : float
+        The same in the order that is judged.
+
+    Returns
+    -------
+    float
+        0 to the number of other orders.
+    """
     others = np.asarray(drops)
     return float((others < drop).sum() + (others == drop).sum() / 2)
 
@@ -199,7 +369,22 @@ class RemovalCurves:
     insertion: bool = False
 
     def curves(self, maps: Sequence[Values], **listeners: Any) -> tuple[Values, list[Values]]:
-        """Return shares and, for each map (H, W), the values along its order."""
+        """Return shares and, for each map (H, W), the values along its order.
+
+        Parameters
+        ----------
+        maps : sequence of ndarray, each float64 (H, W)
+            Squares go, or come, highest sum first.
+        **listeners
+            ``on_event``, ``cancelled`` and ``task`` of :func:`ask`.
+
+        Returns
+        -------
+        shares : ndarray, float64, shape (K,)
+            Of the squares, from 0 to 1.
+        values : list of ndarray, each float64 (K,)
+            Of ``reading``, one a map.
+        """
         x = self.case.x
         side = square_side(x.shape, self.side)
         filling = removal_filling(x, self.removal, side)
@@ -213,7 +398,22 @@ class RemovalCurves:
         return counts / counts[-1], list(read)
 
     def measure(self, values: Values, random_orders: int, **listeners: Any) -> MetricValue:
-        """Measure one map and, where asked for, random orders of its squares."""
+        """Measure one map and, where asked for, random orders of its squares.
+
+        Parameters
+        ----------
+        values : ndarray, float64, shape (H, W)
+            The map.
+        random_orders : int
+            0: none, and the value of chance is not known.
+        **listeners
+            ``on_event``, ``cancelled`` and ``task`` of :func:`ask`.
+
+        Returns
+        -------
+        MetricValue
+            The area; NaN where ``reading`` needs a probability and the target has none.
+        """
         if self.reading is softmax_of and self.case.network.classes < 2:
             return MetricValue(np.nan, note=NO_PROBABILITY)
         generator = np.random.default_rng((self.case.seed, 1))
@@ -248,7 +448,27 @@ def pixel_flipping(
     random_orders: Annotated[int, ORDERS, Range(0, 1000)] = 0,
     **listeners: Any,
 ) -> MetricValue:
-    """Mean fall of the score, in logits, while pixels go in the order of the joint map, highest first."""
+    """Mean fall of the score, in logits, while pixels go in the order of the joint map, highest first.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+    removal : {"mean", "blur", "local"}
+        What takes the place of pixels: the training mean, the blurred image, the median round each square.
+    side : int
+        Of the squares that go together, pixels; 0: a 16th of the shorter side.
+    steps : int
+        How many times some are taken away until none is left.
+    random_orders : int
+        Orders asked about too, for the value of chance; 0: it is not known.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        With the ``curve`` over ``shares`` in its details.
+    """
     curves = RemovalCurves(case, removal, side, steps)
     return curves.measure(case.joint, random_orders, **listeners)
 
@@ -272,6 +492,17 @@ def pixel_flipping_least_relevant(
     """Mean fall of the score, in logits, while pixels go in the order of the joint map, lowest first.
 
     Of a signed map evidence against the class goes first, so that the score may rise.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+    removal, side, steps, random_orders, **listeners
+        As of :func:`pixel_flipping`.
+
+    Returns
+    -------
+    MetricValue
+        With the ``curve`` over ``shares`` in its details.
     """
     curves = RemovalCurves(case, removal, side, steps)
     return curves.measure(-case.joint, random_orders, **listeners)
@@ -293,7 +524,19 @@ def deletion(
     random_orders: Annotated[int, ORDERS, Range(0, 1000)] = 0,
     **listeners: Any,
 ) -> MetricValue:
-    """Area under the class's probability while pixels go, most relevant first."""
+    """Area under the class's probability while pixels go, most relevant first.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+    removal, side, steps, random_orders, **listeners
+        As of :func:`pixel_flipping`.
+
+    Returns
+    -------
+    MetricValue
+        0 to 1; NaN of a network with one output.
+    """
     curves = RemovalCurves(case, removal, side, steps, softmax_of, mean_score)
     return curves.measure(case.joint, random_orders, **listeners)
 
@@ -315,7 +558,19 @@ def insertion(
     random_orders: Annotated[int, ORDERS, Range(0, 1000)] = 0,
     **listeners: Any,
 ) -> MetricValue:
-    """Area under the class's probability while pixels come back, most relevant first."""
+    """Area under the class's probability while pixels come back, most relevant first.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+    removal, side, steps, random_orders, **listeners
+        As of :func:`pixel_flipping`; the removal is the image that pixels are put into.
+
+    Returns
+    -------
+    MetricValue
+        0 to 1; NaN of a network with one output.
+    """
     curves = RemovalCurves(case, removal, side, steps, softmax_of, mean_score, insertion=True)
     return curves.measure(case.joint, random_orders, **listeners)
 
@@ -339,6 +594,21 @@ def deletion_against_random(
     """Share of random orders of the same squares that make the score fall less than the map's order.
 
     A draw counts half. Chance is one half.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+    removal, side, steps
+        As of :func:`pixel_flipping`.
+    random_orders : int
+        1 or more.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        With ``drop`` and ``random_drop`` in its details, logits.
     """
     measured = RemovalCurves(case, removal, side, steps).measure(
         case.joint, random_orders, **listeners
@@ -371,6 +641,11 @@ def impute(x: Tensor, missing: NDArray[np.bool_], noise: Tensor) -> Tensor:
     missing : ndarray of bool, shape (H, W)
     noise : Tensor, shape (1, C, H, W)
         Added to what is imputed, so that a network cannot tell imputed pixels by their smoothness.
+
+    Returns
+    -------
+    Tensor, shape (1, C, H, W)
+        Pixels that are not missing as they were.
     """
     if not missing.any():
         return x
@@ -441,6 +716,19 @@ def road_most_relevant(
 
     Noisy linear imputation leaves no shape of the mask to be seen, and holds for any number of
     channels. Rong et al. measure the accuracy over a data set; of one image it is the probability.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+    noise : float
+        Spread of the noise on imputed pixels, training standard deviations.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        0 to 1; NaN of a network with one output.
     """
     return _road(case, case.joint, noise, **listeners)
 
@@ -458,7 +746,19 @@ def road_least_relevant(
     noise: Annotated[float, NOISE, Range(0, 10)] = 0.01,  # of the paper's code
     **listeners: Any,
 ) -> MetricValue:
-    """Mean probability of the class with 10 to 90 % of the pixels imputed, least relevant first."""
+    """Mean probability of the class with 10 to 90 % of the pixels imputed, least relevant first.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+    noise, **listeners
+        As of :func:`road_most_relevant`.
+
+    Returns
+    -------
+    MetricValue
+        0 to 1; NaN of a network with one output.
+    """
     return _road(case, -case.joint, noise, **listeners)
 
 
@@ -467,6 +767,18 @@ def predicted_drop(case: ExplanationCase, filling: Tensor) -> Values:
 
     The joint map itself where its values are contributions to the score; where they are slopes, the
     slope of each channel times its distance from what takes the pixel's place.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        The unit of its evidence says which of the two its values are.
+    filling : Tensor, shape (1, C, H, W)
+        What takes the place of pixels, standardised.
+
+    Returns
+    -------
+    ndarray, float64, shape (H, W)
+        In the unit of the score.
     """
     if SLOPE not in case.evidence.unit:
         return case.joint
@@ -510,6 +822,23 @@ def infidelity(
     One square after another is taken away. 0: the map says it exactly; 1: no better than a map of
     zeros. Scaled, it cannot be more than 1. Chance is what the same values get on other squares: less
     than 1 where most squares lose something, for a map that is the same everywhere says that already.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+    removal, side
+        As of :func:`pixel_flipping`.
+    removals : int
+        Squares that are tried, drawn without repetition; all where there are fewer.
+    scaled : bool
+        Multiply the map by the one factor, 0 or more, that suits it best.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        NaN where the score stays the same whatever is taken away.
     """
     square = square_side(case.x.shape, side)
     filling = removal_filling(case.x, removal, square)
@@ -566,6 +895,21 @@ def sensitivity_n(
     """Correlation between the map's sum on n random squares and what the score loses without them.
 
     The mean over n of 10, 30, 50, 70 and 90 % of the squares. Chance is 0.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+    removal, side
+        As of :func:`pixel_flipping`.
+    subsets : int
+        Random ones of each size.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        With the ``correlations`` by ``shares`` in its details.
     """
     square = square_side(case.x.shape, side)
     filling = removal_filling(case.x, removal, square)
@@ -592,7 +936,17 @@ def sensitivity_n(
 
 
 def correlation(one: Values, other: Values) -> float:
-    """Return Pearson's r; NaN where either is constant but for rounding."""
+    """Return Pearson's r; NaN where either is constant but for rounding.
+
+    Parameters
+    ----------
+    one, other : ndarray, float64, shape (N,)
+
+    Returns
+    -------
+    float
+        -1 to 1, or NaN.
+    """
     first, second = one - one.mean(), other - other.mean()
     # far below what any map or score differs by, and above what rounding leaves of a constant
     if np.abs(first).max() <= 1e-9 * max(np.abs(one).max(), 1e-300):
@@ -626,6 +980,22 @@ def single_deletion(
 
     A region's evidence is the method's own value where it explains by regions, else the sum of the
     joint map on it. Chance is 0.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With regions.
+    removal : {"mean", "blur", "local"}
+        What a region is replaced by; local: each channel's median on a frame round it, outside all regions.
+    margin : int
+        Width of that frame, pixels.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        NaN of fewer than three regions.
     """
     labels = needed(case.regions, "regions").cpu().numpy()
     numbers = [int(number) for number in np.unique(labels) if number]
@@ -700,6 +1070,18 @@ def mask_size_curve(case: ExplanationCase, **listeners: Any) -> MetricValue:
     Most relevant pixels first: those for the class where the counterfactual has less of it, those
     against it where it has more. Divided by nothing: a counterfactual that changes no probability
     gives 0 for every map.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With a counterfactual.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        With ``sizes`` and ``gains`` in its details; NaN of a network with one output.
     """
     other = needed(case.counterfactual, "counterfactual")
     if case.network.classes < 2:
@@ -755,9 +1137,31 @@ def remove_and_retrain(
     Parameters
     ----------
     case : ExplanationCase
+        With the method to explain again, and training images.
+    side : int
+        Of the squares that go together, pixels; 0: a 16th of the shorter side.
+    held_out : float
+        Share of each class's images that is kept for testing.
+    epochs : int
+        Passes over the images; 0: the network's own number.
     retrain : callable, optional
         ``(References, seed) -> (images -> logits)``; by default the network's own architecture, as
         :func:`~napari_why.training.train_network` trains it.
+    on_event, cancelled : callable
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        0 to 1, with both ``accuracy`` and ``random`` by ``shares`` in its details; NaN of a network with
+        one output.
+
+    Raises
+    ------
+    ParameterError
+        The case lacks what is needed, or a class has a single training image.
+    CancellationError
+        Cancelled before all networks were trained.
     """
     explain = needed(case.explain, "explain")
     references = needed(case.references, "references")
@@ -816,7 +1220,22 @@ def retrain_anew(
     on_event: events.OnEvent = events.ignore_event,
     cancelled: events.Cancelled = events.never_cancelled,
 ) -> Retrain:
-    """Return what trains a network of the same architecture from the start, leaving this one alone."""
+    """Return what trains a network of the same architecture from the start, leaving this one alone.
+
+    Parameters
+    ----------
+    network : Network
+        Gives the configuration; its weights are not used.
+    epochs : int
+        Passes over the images; 0: the network's own number.
+    on_event, cancelled : callable
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    callable
+        ``(References, seed) -> (images -> logits)``, on the processor.
+    """
 
     def train(references: References, seed: int) -> Predict:
         fresh = build_network(**{**network.configuration(), "seed": seed, "frozen": False})

@@ -82,12 +82,21 @@ def study_imbalance(
         Of the wells that are kept and of the training. Fewer than two say nothing of chance.
     reduced : str or int, optional
         The class that loses images; by default the last one.
-    network, fit_options
-        See :func:`napari_why.fit`; without second network, pixel maps and locks unless asked for.
-    method, options, **parameters
+    network : str
+        See :func:`napari_why.fit`.
+    method, options
         See :func:`class_maps`; ``explained`` is always the reduced class.
+    fit_options : mapping, optional
+        See :func:`napari_why.fit`; without second network, pixel maps and locks unless asked for.
     on_event, cancelled
         See :mod:`napari_why.core.events`; when cancelled, with the networks done by then.
+    **parameters
+        The method's own.
+
+    Returns
+    -------
+    ImbalanceStudy
+        One row a network that was trained.
 
     Raises
     ------
@@ -164,9 +173,16 @@ def reduce_class(dataset: Dataset, name: str, ratio: float, seed: int) -> Datase
     dataset : Dataset
         Split.
     name : str
+        The class that loses images.
     ratio : float
+        Share of its training images that stays, above 0 and up to 1.
     seed : int
         Which wells stay.
+
+    Returns
+    -------
+    Dataset
+        All other images are kept.
     """
     table = dataset.table
     rows = np.flatnonzero((table["split"] == "train") & (table["label"] == name))

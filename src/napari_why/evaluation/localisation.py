@@ -29,7 +29,20 @@ EMPTY_MAP = "the map has no evidence of this kind anywhere, so that none lies in
 
 
 def part_of_map(values: NDArray[np.float64], part: Part) -> NDArray[np.float64]:
-    """Return the positive part of a signed map, or its magnitude; never negative."""
+    """Return the positive part of a signed map, or its magnitude; never negative.
+
+    Parameters
+    ----------
+    values : ndarray, float64
+        A signed map of any shape.
+    part : {"positive", "absolute"}
+        Evidence for the class, or of either sign.
+
+    Returns
+    -------
+    ndarray, float64
+        Of the same shape.
+    """
     return np.abs(values) if part == "absolute" else np.maximum(values, 0)
 
 
@@ -65,6 +78,18 @@ def relevance_mass(
 
     Of a signed map the plain ratio of sums leaves [0, 1], so that the positive part (or the
     magnitude) is taken. Chance: the share of the pixels that change.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the truth.
+    part : {"positive", "absolute"}
+        What of a signed map counts.
+
+    Returns
+    -------
+    MetricValue
+        NaN where the class changes nothing or every pixel.
     """
     return _mass(part_of_map(case.joint, part), changed_pixels(case))
 
@@ -83,7 +108,18 @@ def relevance_mass_by_channel(
     part: Annotated[Part, PART_HELP] = "positive",
     **_context: Any,
 ) -> MetricValue:
-    """Share of the evidence that lies on the right pixels of the right channels."""
+    """Share of the evidence that lies on the right pixels of the right channels.
+
+    Parameters
+    ----------
+    case, part
+        As of :func:`relevance_mass`.
+
+    Returns
+    -------
+    MetricValue
+        Chance: the share of pixels of channels that change.
+    """
     mask: Mask = to_array(needed(case.truth, "truth")) != 0
     return _mass(part_of_map(case.maps, part), mask)
 
@@ -112,6 +148,16 @@ def relevance_rank(
     """Share of the K pixels with most evidence that the class changes, where it changes K pixels.
 
     Pixels of equal evidence (those without any) count with the share that random ties would give.
+
+    Parameters
+    ----------
+    case, part
+        As of :func:`relevance_mass`.
+
+    Returns
+    -------
+    MetricValue
+        NaN where the class changes nothing or every pixel.
     """
     mask = changed_pixels(case)
     undefined = _undefined(mask)
@@ -145,6 +191,18 @@ def pointing_game(
     """Whether the pixel with most evidence for the class is one that the class changes.
 
     1 or 0, and between where several pixels share the maximum. Over images its mean counts.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the truth.
+    tolerance : int
+        How many rows and columns beside the region still count as a hit, pixels.
+
+    Returns
+    -------
+    MetricValue
+        NaN where the class, with the tolerance, changes nothing or every pixel.
     """
     # a square: the neighbourhood that a tolerance in rows and columns has
     mask: Mask = maximum_filter(changed_pixels(case), size=2 * tolerance + 1)
@@ -171,6 +229,16 @@ def intersection_over_union(
 
     The threshold is the map's own (Otsu), since one that is chosen by the truth would tell the map
     how large the region is. Chance: that of as many pixels at random.
+
+    Parameters
+    ----------
+    case, part
+        As of :func:`relevance_mass`.
+
+    Returns
+    -------
+    MetricValue
+        NaN where the class changes nothing or every pixel.
     """
     mask = changed_pixels(case)
     undefined = _undefined(mask)
@@ -208,6 +276,16 @@ def sign_agreement(case: ExplanationCase, **_context: Any) -> MetricValue:
 
     Chance is counted with the signs that the map has over all its pixels: a map without negative
     values agrees everywhere with a truth that is positive everywhere, and knows nothing by it.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the truth.
+
+    Returns
+    -------
+    MetricValue
+        NaN where the class changes nothing.
     """
     truth, maps = to_array(needed(case.truth, "truth")), case.maps
     mask: Mask = truth != 0

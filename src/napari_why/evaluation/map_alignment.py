@@ -130,6 +130,11 @@ def place_cells(
         Pixels from the nucleus within which light counts.
     turned : bool
         Whether to find the long axis of every nucleus.
+
+    Returns
+    -------
+    list of CellPlace
+        Centres on the pixels of ``cells``; with axis and elongation where ``turned``.
     """
     own = np.where(cells.nuclei, cells.number, 0)
     cut = set(np.concatenate([own[0], own[-1], own[:, 0], own[:, -1]]).tolist())
@@ -236,7 +241,20 @@ class Frame:
     clumped: float = 0.0
 
     def sized(self, dataset: Dataset, reach: float) -> "Frame":
-        """Return the frame with crops of ``reach`` usual radii of the data set's nuclei."""
+        """Return the frame with crops of ``reach`` usual radii of the data set's nuclei.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Nine of its images are looked at.
+        reach : float
+            From the middle of a nucleus to the edge of a crop, in median radii of nuclei.
+
+        Returns
+        -------
+        Frame
+            This one where nothing is cut out.
+        """
         if self.alignment not in ("nuclei", "nuclei_and_axis"):
             return self
         radii, solid, all_area = [], 0.0, 0.0
@@ -267,7 +285,19 @@ class Frame:
         )
 
     def pixels(self, image: xr.DataArray, channels: Sequence[str]) -> NDArray[np.float64]:
-        """Return raw pixels (C, H, W) on the grid of the network."""
+        """Return raw pixels (C, H, W) on the grid of the network.
+
+        Parameters
+        ----------
+        image : DataArray
+            In the file's grey levels.
+        channels : sequence of str
+            Which of its channels, in this order.
+
+        Returns
+        -------
+        ndarray, float64, shape (C, H, W)
+        """
         made = self.preprocessing
         return bring_to_size(select_pixels(image, channels), made.size, made.fit)
 
@@ -397,7 +427,18 @@ def _smoothed(planes: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def pool_planes(planes: NDArray[np.floating[Any]], side: int) -> NDArray[np.float64]:
-    """Return means of planes (P, H, W) over side x side blocks that cover all pixels; 0 for NaN."""
+    """Return means of planes (P, H, W) over side x side blocks that cover all pixels; 0 for NaN.
+
+    Parameters
+    ----------
+    planes : ndarray, shape (P, H, W)
+    side : int
+        Blocks along height and along width.
+
+    Returns
+    -------
+    ndarray, float64, shape (P, side, side)
+    """
     import torch  # takes seconds, which aligning alone does not need
 
     whole = torch.from_numpy(np.nan_to_num(np.asarray(planes, dtype=np.float64)))

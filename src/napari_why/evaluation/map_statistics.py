@@ -88,7 +88,17 @@ class ClassDifference:
 
     @classmethod
     def of(cls, first: ClassMean, second: ClassMean) -> "ClassDifference":
-        """Subtract the second from the first."""
+        """Subtract the second from the first.
+
+        Parameters
+        ----------
+        first, second : ClassMean
+            Of maps of the same shape.
+
+        Returns
+        -------
+        ClassDifference
+        """
         difference = first.mean - second.mean
         error = np.sqrt(first.standard_error**2 + second.standard_error**2)
         joint, joint_error = difference[-1], error[-1]
@@ -144,7 +154,19 @@ class WellMeans:
     def add(
         self, group: int, total: NDArray[np.float64], count: NDArray[np.float64], cells: int
     ) -> None:
-        """Take an image: sums (P, H, W), how many values they have (H, W), and its cells."""
+        """Take an image: sums (P, H, W), how many values they have (H, W), and its cells.
+
+        Parameters
+        ----------
+        group : int
+            The well; images of one come one after another.
+        total : ndarray, float64, shape (P, H, W)
+            Sums of planes over the image's cells.
+        count : ndarray, float64, shape (H, W)
+            How many values are in each sum.
+        cells : int
+            Cut out of the image; 0 where none are.
+        """
         if self._pool is not None and self._pool.group != group:
             self.close()
         if self._pool is None:
@@ -178,7 +200,19 @@ class WellMeans:
         self._squares = self._squares + step * (value - self._mean)
 
     def finish(self, label: str, target: str) -> ClassMean | None:
-        """Return the mean; None without any well that has a value."""
+        """Return the mean; None without any well that has a value.
+
+        Parameters
+        ----------
+        label : str
+            The class of the images.
+        target : str
+            The class whose evidence is mapped; empty of images.
+
+        Returns
+        -------
+        ClassMean or None
+        """
         self.close()
         if not self.groups:
             return None
@@ -197,7 +231,20 @@ class WellMeans:
 
 
 def map_vector(maps: NDArray[Any], count: NDArray[Any] | None = None) -> NDArray[np.float64]:
-    """Return the blocks of maps (C, H, W) in one row; sums are divided by how many values they have."""
+    """Return the blocks of maps (C, H, W) in one row; sums are divided by how many values they have.
+
+    Parameters
+    ----------
+    maps : ndarray, shape (C, H, W)
+        Means, or sums over cells.
+    count : ndarray, shape (H, W), optional
+        How many values are in each sum; by default ``maps`` are means.
+
+    Returns
+    -------
+    ndarray, float64, shape (C * side**2,)
+        Channel by channel; ``side`` blocks along each axis, fewer of maps with fewer pixels.
+    """
     mean = maps if count is None else maps / np.where(count > 0, count, 1)
     side = min(BLOCKS, *mean.shape[1:])
     return pool_planes(mean, side).ravel()
@@ -249,7 +296,21 @@ def compare_maps(
     labels: Sequence[str],
     groups: Sequence[int] | None = None,
 ) -> MapSimilarity | None:
-    """Correlate maps with each other; None of fewer than two, or of different sizes."""
+    """Correlate maps with each other; None of fewer than two, or of different sizes.
+
+    Parameters
+    ----------
+    vectors : sequence of ndarray, each (D,)
+        Of :func:`map_vector`.
+    names, labels : sequence of str
+        Of the maps, and the classes of their images.
+    groups : sequence of int, optional
+        Their wells; by default each is its own.
+
+    Returns
+    -------
+    MapSimilarity or None
+    """
     if len(vectors) < 2 or len({vector.shape for vector in vectors}) > 1:
         return None
     matrix = _correlations(np.stack(vectors))
@@ -280,6 +341,12 @@ def measure_separation(found: MapSimilarity, seed: int = 0) -> tuple[float, floa
     The labels of whole wells are shuffled 199 times; the last number is the share of these, and of the
     true labels, in which maps of a class are as much more alike than those of different classes.
 
+    Parameters
+    ----------
+    found : MapSimilarity
+    seed : int
+        Of the shuffles.
+
     Returns
     -------
     (float, float, float) or None
@@ -309,7 +376,18 @@ def measure_separation(found: MapSimilarity, seed: int = 0) -> tuple[float, floa
 
 
 def describe_separation(found: MapSimilarity | None, *, one_logit: bool) -> str:
-    """Say whether maps of a class are more alike than those of two; empty where that cannot be told."""
+    """Say whether maps of a class are more alike than those of two; empty where that cannot be told.
+
+    Parameters
+    ----------
+    found : MapSimilarity or None
+    one_logit : bool
+        Whether all maps are evidence for the same class; only then is the share of shuffles said.
+
+    Returns
+    -------
+    str
+    """
     measured = None if found is None else measure_separation(found)
     if measured is None:
         return ""

@@ -68,7 +68,17 @@ SSIM_WINDOW = 7
 
 
 def compare_maps(one: Values, other: Values) -> MapSimilarity:
-    """Compare two maps (H, W); one that is the same everywhere is like no other."""
+    """Compare two maps (H, W); one that is the same everywhere is like no other.
+
+    Parameters
+    ----------
+    one, other : ndarray, float64, shape (H, W)
+        Signed.
+
+    Returns
+    -------
+    MapSimilarity
+    """
     sizes = np.abs(one), np.abs(other)
     small = min(one.shape) < SSIM_WINDOW
     scaled = [size / size.max() if size.max() else size for size in sizes]
@@ -77,7 +87,18 @@ def compare_maps(one: Values, other: Values) -> MapSimilarity:
 
 
 def rank_correlation(one: Values, other: Values) -> float:
-    """Return Spearman's correlation, 0 where either is constant."""
+    """Return Spearman's correlation, 0 where either is constant.
+
+    Parameters
+    ----------
+    one, other : ndarray, float64
+        Of the same shape.
+
+    Returns
+    -------
+    float
+        -1 to 1.
+    """
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(spearmanr(one.ravel(), other.ravel()).statistic)
@@ -91,6 +112,17 @@ def similarity_by_chance(values: Values, seed: int) -> float:
     """Return how alike a map and itself are, moved by any distance round the borders, on average.
 
     What two smooth maps have in common that have nothing to do with each other.
+
+    Parameters
+    ----------
+    values : ndarray, float64, shape (H, W)
+    seed : int
+        Of the distances.
+
+    Returns
+    -------
+    float
+        0 to 1, the mean of :attr:`MapSimilarity.value`.
     """
     generator = np.random.default_rng((seed, 2))
     moves = [tuple(generator.integers(0, side) for side in values.shape) for _ in range(MOVES)]
@@ -173,6 +205,10 @@ def weights_in_use(network: nn.Module, x: Tensor) -> list[WeightInUse]:
         Its parameters must need a gradient.
     x : Tensor, shape (N, C, H, W)
 
+    Returns
+    -------
+    list of WeightInUse
+
     Raises
     ------
     UnsupportedNetworkError
@@ -216,14 +252,25 @@ def randomise_network(
     x : Tensor, shape (1, C, H, W)
         An image, for the passes of the check.
     seed : int
+        Of the weights.
     only : sequence of str, optional
         Names of the parameters to draw; by default all.
+
+    Returns
+    -------
+    Network
+        Frozen.
 
     Raises
     ------
     UnsupportedNetworkError
         A weight that the forward pass uses is as before, or it is not known; with ``only``, all are.
     """
+    if network.black_box:
+        raise UnsupportedNetworkError(
+            f"{network.name}: found a network whose weights cannot be drawn anew; expected one that "
+            "can be looked into"
+        )
     with torch.no_grad():  # weights that hooks make in a pass could not be copied with a gradient
         network(x)
     drawn = copy.deepcopy(network).eval().requires_grad_(True)
@@ -306,6 +353,19 @@ def parameter_groups(network: Network, x: Tensor, groups: int) -> list[list[str]
     """Return parameter names in at most ``groups`` parts, from the output to the input.
 
     In the order in which their modules work on an image, not that in which they were defined.
+
+    Parameters
+    ----------
+    network : Network
+    x : Tensor, shape (1, C, H, W)
+        An image, for the pass that tells the order.
+    groups : int
+        1 or more.
+
+    Returns
+    -------
+    list of list of str
+        Each parameter in one part.
     """
     order: list[str] = []
     with network.use.passing():  # nobody else's pass is to be written down
@@ -339,6 +399,23 @@ def explain_all(
     task: str = "explaining again",
 ) -> list[Evidence]:
     """Explain (network, x, target) one after another.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the method to explain again.
+    jobs : iterable of (Network, Tensor, int)
+        Images have shape (1, C, H, W); made one at a time.
+    total : int
+        How many there are, for the events.
+    on_event, cancelled : callable
+        See :mod:`napari_why.core.events`.
+    task : str
+        What the events call the work.
+
+    Returns
+    -------
+    list of Evidence
 
     Raises
     ------
@@ -391,6 +468,29 @@ def parameter_randomisation(
 
     See :class:`MapSimilarity`; the mean over networks and parts. A map that stays the same shows the image
     and not what the network learnt. Chance is how alike the map and itself moved are.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the method to explain again.
+    mode : {"all", "cascading", "independent"}
+        Which weights are random: all; more and more from the output on; one part after another, alone.
+    groups : int
+        Parts of the network, for cascading and independent.
+    random_networks : int
+        Of each part.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        With the ``values`` of every network in its details.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        It is not known that the weights changed: see :func:`randomise_network`.
     """
     parts: list[list[str] | None] = [None]
     if mode != "all":
@@ -437,6 +537,18 @@ def target_sensitivity(case: ExplanationCase, **listeners: Any) -> MetricValue:
     """Spearman's correlation of the map with those of the other classes, on average. Chance is 0.
 
     Of two classes -1 is right: what speaks for one speaks against the other.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the method to explain again.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        -1 to 1; NaN of a network with one output.
     """
     others = [index for index in range(case.network.classes) if index != case.target]
     if not others:
@@ -460,6 +572,18 @@ def model_contrast(case: ExplanationCase, **listeners: Any) -> MetricValue:
 
     The same image and class index, explained for a network that was trained on the same scenes for
     another effect. Chance is 0.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the truth, the method to explain again and another network.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        -1 to 1, with both masses in its details.
     """
     mask = changed_pixels(case)
     other = needed(case.other_network, "other_network")
@@ -500,6 +624,20 @@ def background_shift(
 
     0: not at all. 1: as much as the map is long. The score may move too (``details``), and then the
     network is what looks at the background.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the background and the method to explain again.
+    shift : float
+        Added to the background in all channels, training standard deviations.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        NaN where the background is nothing or everything.
     """
     empty = needed(case.background, "background").cpu().numpy().astype(bool)
     if not empty.any() or empty.all():
@@ -528,6 +666,18 @@ def empty_area(case: ExplanationCase, **listeners: Any) -> MetricValue:
     """Share of the map's magnitude that lies on an area without cells, joined to the right, as large.
 
     Its pixels are drawn from the image's own background. Chance is one half.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the background and the method to explain again.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        0 to 1; NaN without background, and where network or method takes no wider image.
     """
     empty = needed(case.background, "background").cpu()
     places = torch.nonzero(empty.flatten())[:, 0]
@@ -569,6 +719,16 @@ def suppressor_share(case: ExplanationCase, **_context: Any) -> MetricValue:
 
     A network may use such a channel to take noise out of the others, and a faithful map then shows
     it: what is measured is whether the map tells where the class is. Chance is one in C.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the suppressor.
+
+    Returns
+    -------
+    MetricValue
+        0 to 1; NaN of a map that is 0 everywhere.
     """
     channel = needed(case.suppressor, "suppressor")
     size = np.abs(case.maps).sum(axis=(1, 2))
@@ -598,6 +758,22 @@ def noise_change(
 
     A map that knows nothing of the image does not change either: read it beside the others. Maps
     that are random each time change by 1.4.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the method to explain again.
+    noise : float
+        Spread of the noise, training standard deviations.
+    draws : int
+        Noisy images.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        0 or more, with the ``changes`` of every image in its details.
     """
     generator = torch.Generator().manual_seed(case.seed)
     noisy = [
@@ -628,6 +804,21 @@ def shift_change(
     """Largest change of the joint map, moved back, over shifts in four directions, relative to it.
 
     The border, from where pixels are repeated, does not count.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the method to explain again.
+    distance : int
+        How far the image is shifted, pixels.
+    **listeners
+        ``on_event`` and ``cancelled``, see :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    MetricValue
+        0 or more, with the ``changes`` by ``moves`` in its details; NaN where the shorter side has no more
+        than 4 distances.
     """
     height, width = case.x.shape[-2:]
     if min(height, width) <= 4 * distance:

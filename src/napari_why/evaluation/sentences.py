@@ -52,6 +52,10 @@ def accuracy_sentence(
         Whether it was trained on other images of their groups: ``yes``, ``no``, ``not known``.
     training_known : bool
         Whether the classifier says which images it was trained on.
+
+    Returns
+    -------
+    str
     """
     kind = "that the network was trained on" if seen else "that the network has not seen"
     if not training_known:
@@ -155,6 +159,11 @@ def flagged_sentences(
         ``metrics`` and ``group_metrics`` of all images that count.
     group_columns : sequence of str
         What names a group; the last one is what sentences call it.
+
+    Returns
+    -------
+    tuple of str
+        Empty where no image was looked at.
     """
     if without is None:
         return ()
@@ -346,9 +355,15 @@ def summary_sentences(
     metrics : mapping
         Figures of the images that count; empty where there is none.
     dataset : Dataset
+        Its confounding and group columns are told.
     classifier : Classifier
+        Its card tells what it was trained on.
     duplicates : tuple of str
         Images that are pixel for pixel those of the training.
+
+    Returns
+    -------
+    tuple of str
     """
     warnings = dataset.confounding.warnings
     if not metrics:
@@ -438,14 +453,39 @@ def _others(predictions: pd.DataFrame, kind: str, name: str) -> list[str]:
 
 
 def null_sentences(comparison: NullComparison | None, metrics: Mapping[str, Any]) -> list[str]:
-    """Say how the classes are told beside labels without meaning; nothing where that was not compared."""
+    """Say how the classes are told beside labels without meaning; nothing where that was not compared.
+
+    Parameters
+    ----------
+    comparison : NullComparison or None
+    metrics : mapping
+        Its ``balanced_accuracy``, 0 to 1, is what is set beside.
+
+    Returns
+    -------
+    list of str
+        One, or none.
+    """
     reached = metrics.get("balanced_accuracy")
     said = null_sentence(comparison, reached) if comparison else ""
     return [said] if said else []
 
 
 def partial_sentences(complete: bool, done: int, total: int) -> list[str]:
-    """Say how far an evaluation came that was stopped."""
+    """Say how far an evaluation came that was stopped.
+
+    Parameters
+    ----------
+    complete : bool
+        Whether all of it was done.
+    done, total : int
+        Images.
+
+    Returns
+    -------
+    list of str
+        One, or none where it is complete or no image was done.
+    """
     if complete or not done:
         return []  # of no image at all the one sentence there is says so
     said = events.describe_partial(done, total, "images")

@@ -91,6 +91,11 @@ class LeftOut:
         step : callable
         always : bool
             Take it in a hurry too: it is quick, and much hangs on it.
+
+        Returns
+        -------
+        object or None
+            What ``step`` returned.
         """
         if self.stop.hurried and not always:
             self.cancel(what)
@@ -108,7 +113,14 @@ class LeftOut:
         return None
 
     def fail(self, what: str, error: Exception) -> None:
-        """List something as left out since it failed, with the reason."""
+        """List something as left out since it failed, with the reason.
+
+        Parameters
+        ----------
+        what : str
+            What the step was to make, in words for the list.
+        error : Exception
+        """
         self._add(f"{what} ({reason_of(error)})", "failed")
 
     def cancel(self, what: str) -> None:
@@ -155,6 +167,24 @@ class AfterTraining:
 
         After a cancelled training too, and then of all of them: counterfactuals cannot do without.
         A Cancel that comes later ends them early, and so does a second one.
+
+        Parameters
+        ----------
+        train : Examples
+            Training images, not augmented.
+        classes : tuple of str
+            In the order of the network's outputs.
+        groups : ndarray of int, shape (N,), optional
+            The well of each image.
+        left_out : collection of str
+            Names of statistics that are not wanted.
+        transport : bool
+            Whether to fit the transport between the classes and the maps of pixels too.
+
+        Returns
+        -------
+        LatentStatistics or None
+            None of a network that makes no images.
         """
         if not isinstance(self.network, networks.DecodingNetwork):
             return None
@@ -221,6 +251,12 @@ class AfterTraining:
             Of the training images.
         groups : sequence of ndarray, int64, or None
             Group numbers of both, as ``examples``.
+
+        Returns
+        -------
+        LatentStatistics or None
+            With the choices, and with restoring networks where these were trained; as they came where there
+            is nothing to choose, or nothing to choose by.
         """
         transport = statistics.transport if statistics else None
         train, held_out = examples
@@ -292,6 +328,11 @@ class AfterTraining:
             Training images.
         groups : ndarray, int64, shape (images,), optional
             Of the training images.
+
+        Returns
+        -------
+        LatentStatistics
+            With the replicates; as they came where none were made.
         """
         transport = statistics.transport
         if not isinstance(self.network, networks.InvertibleNetwork) or transport is None:
@@ -321,6 +362,15 @@ class AfterTraining:
         """Measure the network on one part of a data set; None where that has no image.
 
         With ``facts`` of the training images also without the images that they flag.
+
+        Parameters
+        ----------
+        dataset : Dataset
+            Split.
+        split : str
+            The part that is measured: ``validation`` or ``test``.
+        preprocessing : Preprocessing
+        facts : ImageFacts, optional
 
         Returns
         -------
@@ -393,7 +443,19 @@ def _of_all(groups: NDArray[np.int64] | None, train: Examples) -> Tensor | None:
 
 
 def part_of(dataset: Dataset, split: str) -> Dataset | None:
-    """Return one part of a split data set, None where it has no image."""
+    """Return one part of a split data set, None where it has no image.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Split.
+    split : str
+        ``train``, ``validation`` or ``test``.
+
+    Returns
+    -------
+    Dataset or None
+    """
     there = bool((dataset.table["split"] == split).any())
     return dataset.part(split) if there else None
 
@@ -420,6 +482,8 @@ def held_out_metrics(
     classes : sequence of str
     flags : sequence of sequence of str, optional
         For what each image is flagged by a look at it alone (:func:`flag_images`).
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
 
     Returns
     -------
@@ -471,7 +535,23 @@ def flag_images(
     *,
     on_event: OnEvent = ignore_event,
 ) -> list[tuple[str, ...]]:
-    """Return for what each image is flagged: hardly any cells, out of focus, saturated."""
+    """Return for what each image is flagged: hardly any cells, out of focus, saturated.
+
+    Parameters
+    ----------
+    facts : ImageFacts
+        Of the training images, which say what is usual.
+    dataset : Dataset
+    preprocessing : Preprocessing
+        Of the classifier.
+    on_event : callable
+        See :mod:`napari_why.core.events`; one step an image.
+
+    Returns
+    -------
+    list of tuple of str
+        One an image; empty where nothing is wrong with it.
+    """
     on_event(Started("looking at content and focus", len(dataset)))
     flags = []
     for row in range(len(dataset)):
@@ -524,7 +604,21 @@ class SecondNetwork:
         *,
         on_event: OnEvent = ignore_event,
     ) -> float | None:
-        """Return the share of images of a data set that it gets right; None without images."""
+        """Return the share of images of a data set that it gets right; None without images.
+
+        Parameters
+        ----------
+        images : Dataset or None
+        preprocessing : Preprocessing
+            Of the classifier.
+        on_event : callable
+            See :mod:`napari_why.core.events`.
+
+        Returns
+        -------
+        float or None
+            0 to 1.
+        """
         if images is None:
             return None
         examples = training.examples_of(images, preprocessing, images.classes, memory_share=0)
@@ -608,7 +702,21 @@ def train_second_network(
 def measure_accuracy(
     network: Network, examples: Examples | None, on_event: OnEvent = ignore_event
 ) -> tuple[float, float] | None:
-    """Return accuracy and balanced accuracy of a network on the CPU; None without images."""
+    """Return accuracy and balanced accuracy of a network on the CPU; None without images.
+
+    Parameters
+    ----------
+    network : Network
+        Frozen, on the CPU.
+    examples : Examples or None
+    on_event : callable
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    (float, float) or None
+        0 to 1 each.
+    """
     if examples is None:
         return None
     batches = Batches(examples, MEASURED_AT_ONCE)
@@ -686,7 +794,21 @@ def make_card(
 def make_bare_card(
     facts: ImageFacts, result: TrainingResult, seen_images: Sequence[str] | None
 ) -> dict[str, Any]:
-    """Return the least that a classifier is used by, where :func:`make_card` failed."""
+    """Return the least that a classifier is used by, where :func:`make_card` failed.
+
+    Parameters
+    ----------
+    facts : ImageFacts
+        Of the training images.
+    result : TrainingResult
+    seen_images : sequence of str, or None
+        See :func:`find_seen_images`; None where they could not be noted.
+
+    Returns
+    -------
+    dict
+        JSON types.
+    """
     return {
         "network": result.network.name,
         **({} if seen_images is None else {"seen_images": list(seen_images)}),
@@ -711,7 +833,20 @@ def _null(_constant: str) -> None:
 
 
 def find_seen_images(dataset: Dataset, on_event: OnEvent) -> list[str]:
-    """Return the identity of the pixels of every image of the training and validation splits."""
+    """Return the identity of the pixels of every image of the training and validation splits.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Split.
+    on_event : callable
+        See :mod:`napari_why.core.events`; one step an image.
+
+    Returns
+    -------
+    list of str
+        Sorted, each once.
+    """
     rows = np.flatnonzero(dataset.table["split"].isin(["train", "validation"]))
     on_event(Started("noting which images were seen", len(rows)))
     # of pixels, not of names: the same image under another name has still been seen

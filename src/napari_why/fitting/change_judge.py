@@ -202,7 +202,20 @@ class ChangeJudge:
 
     @torch.no_grad()
     def move_back(self, real: Tensor, way_back: Choice) -> Tensor:
-        """Return real images (N, C, H, W) of the target as the way back that was chosen moves them."""
+        """Return real images (N, C, H, W) of the target as the way back that was chosen moves them.
+
+        Parameters
+        ----------
+        real : Tensor, shape (N, C, H, W)
+            Preprocessed.
+        way_back : Choice
+            Of the direction from the target to the source.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
+            Preprocessed; of a transport of latents as it would be exported.
+        """
         statistics = require_statistics(self._classifier)
         maps = statistics.pixel_maps
         if way_back.kind != "latent" and maps is not None:
@@ -229,6 +242,19 @@ class ChangeJudge:
         """Judge a map that was fitted since; keep it where it is nearer than one of that name.
 
         Nearer in that share of the draws at least.
+
+        Parameters
+        ----------
+        name : str
+            Of the candidate.
+        found : PixelMap
+        needs : float
+            Share of the draws, 0 to 1, in which the new map has to be nearer than the former one.
+
+        Returns
+        -------
+        bool
+            Whether it is kept: also where there was none of that name.
         """
         before = self.scores.get(name), self._frames.get(name), self._distances.get(name)
         statistics = require_statistics(self._classifier)
@@ -267,6 +293,20 @@ class ChangeJudge:
         classes too that differ a little in all cells. What tells these apart is whether any one change
         makes cells as like real ones as draws do. Real ones are of held-out images alone: all candidates
         were fitted on those of training.
+
+        Parameters
+        ----------
+        cells : RespondingCells
+            What draws are made with.
+        cancelled : callable
+            See :mod:`napari_why.core.events`.
+
+        Returns
+        -------
+        dict
+            ``share of cells that respond`` with its standard error, ``distance of cells`` by candidate, the
+            draws and the unchanged images among them, and under
+            :data:`~napari_why.transport.maps.ONLY_SOME_CELLS` whether the draws come nearest.
         """
         # made here, where they are needed: of every judge they would fill the memory
         real = self._looks.export(self._of_target)

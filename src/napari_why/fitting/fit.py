@@ -359,6 +359,8 @@ def finish_fit(
         Another data set, or other splits of it.
     UnsupportedNetworkError
         A network that makes no images, or a classifier whose card does not tell how it was fitted.
+    DatasetError
+        The data set has no training image.
     """
     card, network = classifier.card, classifier.network
     if not isinstance(network, DecodingNetwork) or "parameters" not in card:
@@ -543,7 +545,19 @@ class Fitting:
         return Prepared(preprocessing, facts, train, self.examples("validation", preprocessing))
 
     def generate_for(self, classifier: Classifier, prepared: Prepared) -> Classifier:
-        """Return a classifier with a generator trained on its images; without where that fails."""
+        """Return a classifier with a generator trained on its images; without where that fails.
+
+        Parameters
+        ----------
+        classifier : Classifier
+            Just fitted, whose card the outcome is noted on.
+        prepared : Prepared
+            The images that it was trained on.
+
+        Returns
+        -------
+        Classifier
+        """
         steps = LeftOut(self.report, StopRequest(self.cancelled))
         what = f"the generator ({self.network})"
         if classifier.card["training"]["status"] == "cancelled" or self.cancelled():
@@ -610,7 +624,24 @@ class Fitting:
         )
 
     def examples(self, split: str, preprocessing: Preprocessing) -> Examples | None:
-        """Read and preprocess one part of the data set; None where it has no image."""
+        """Read and preprocess one part of the data set; None where it has no image.
+
+        Parameters
+        ----------
+        split : str
+            ``train``, ``validation`` or ``test``.
+        preprocessing : Preprocessing
+            Fitted on the training images.
+
+        Returns
+        -------
+        Examples or None
+
+        Raises
+        ------
+        TrainingError
+            Cancelled meanwhile.
+        """
         part = part_of(self.dataset, split)
         if part is None:
             return None
@@ -658,6 +689,21 @@ class Fitting:
         """Freeze, collect the statistics and measure, also after a training that was cancelled.
 
         Whatever of it fails is left out; the network and the card are there in any case.
+
+        Parameters
+        ----------
+        preprocessing : Preprocessing
+        facts : ImageFacts
+            Of the training images.
+        examples : tuple of Examples
+            Training images, and validation images or None.
+        result : TrainingResult
+        decided : LockTest or None
+            Which channels are locked; None where none can be.
+
+        Returns
+        -------
+        Classifier
         """
         network = result.network
         network.freeze()
@@ -728,7 +774,26 @@ class Fitting:
         facts: ImageFacts,
         examples: tuple[Examples, Examples | None],
     ) -> tuple[LatentStatistics | None, SecondNetwork | None]:
-        """Return what counterfactuals need beside the network, each where it could be made."""
+        """Return what counterfactuals need beside the network, each where it could be made.
+
+        Parameters
+        ----------
+        after : AfterTraining
+            Makes them.
+        steps : LeftOut
+            Takes the steps, and lists what comes to nothing.
+        preprocessing : Preprocessing
+        facts : ImageFacts
+            Of the training images.
+        examples : tuple of Examples
+            Training images, and validation images or None.
+
+        Returns
+        -------
+        statistics : LatentStatistics or None
+        second : SecondNetwork or None
+            None too where the options ask for none.
+        """
 
         def collect() -> LatentStatistics | None:
             collect_statistics = partial(
@@ -786,7 +851,25 @@ class Fitting:
         preprocessing: Preprocessing,
         facts: ImageFacts,
     ) -> dict[str, Any] | None:
-        """Measure the network on a split; None where that has no image or it comes to nothing."""
+        """Measure the network on a split; None where that has no image or it comes to nothing.
+
+        Parameters
+        ----------
+        after : AfterTraining
+            Measures them.
+        steps : LeftOut
+            Takes the step, and lists it where it comes to nothing.
+        split : str
+            ``validation`` or ``test``.
+        preprocessing : Preprocessing
+        facts : ImageFacts
+            Of the training images.
+
+        Returns
+        -------
+        dict or None
+            See :meth:`AfterTraining.measure`.
+        """
         measure = partial(after.measure, self.dataset, split, preprocessing, facts)
         if part_of(self.dataset, split) is None:
             return measure()  # which says so
@@ -819,7 +902,15 @@ def describe_generator(generator: Classifier) -> dict[str, Any]:
 
 
 def move(network: Network, device: str) -> None:
-    """Move a network to a device; where it does not fit, none of it stays there."""
+    """Move a network to a device; where it does not fit, none of it stays there.
+
+    Parameters
+    ----------
+    network : Network
+        Changed in place; back on the CPU where an error leaves here.
+    device : str
+        As torch names it.
+    """
     try:
         network.to(device)
     except Exception:

@@ -108,6 +108,8 @@ def fit_channel_predictor(
     on_event, cancelled
         See :mod:`napari_why.core.events`. Cancelled, the network of the last finished epoch is returned,
         without a plain U-Net beside it.
+    **changes
+        Options by name; they stand above those of ``options``.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +10,17 @@ from typing import Annotated, Any
 from napari_why.adversarial import DcganGame, DcganOptions, PlayResult, play
 from napari_why.core.console import shows_progress
 from napari_why.core.errors import CancellationError
-from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
+from napari_why.core.events import Cancelled, Message, OnEvent, ignore_event, never_cancelled
 from napari_why.core.options import Help, Label, Range, Unit
 from napari_why.core.record import package_versions
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.fitting.after_training import part_of
 from napari_why.fitting.fit import ImageOptions
 from napari_why.generation.image_generator import ImageGenerator
+from napari_why.generation.sample_report import MOST, SampleReport, report_samples
+from napari_why.images import PixelSize
+from napari_why.model.classifier import Classifier
 from napari_why.training import CheckpointFolder, Examples, examples_of
 
 
@@ -82,6 +86,8 @@ def fit_generator(
     on_event, cancelled
         See :mod:`napari_why.core.events`. Cancelled, the generator of the last finished epoch is
         returned, and its card says so.
+    **changes
+        Options by name; they stand above those of ``options``.
 
     Returns
     -------
@@ -104,7 +110,8 @@ def fit_generator(
     """
     chosen = GeneratorOptions.of(options, changes)
     checkpoints = CheckpointFolder.of(folder, resume=resume)
-    train = split_as_fit(dataset, chosen.seed).part("train")
+    dataset = split_as_fit(dataset, chosen.seed)
+    train = dataset.part("train")
     preprocessing = Preprocessing.from_dataset(
         train,
         size=chosen.size,
@@ -128,12 +135,96 @@ def fit_generator(
     )
     check_begun(result)
     classes = tuple(dataset.classes) if chosen.conditional else ()
-    card = describe_play(train, chosen.to_dict(), result)
-    return ImageGenerator(
-        game.plain_generator(), preprocessing, classes, card, chosen.threads or None
+    first = train.image(0)
+    size = PixelSize.of(first).on(preprocessing.grid(first))
+    generator = ImageGenerator(
+        game.plain_generator(), preprocessing, classes, threads=chosen.threads or None
+    )
+    report = None
+    if result.status == "done" and not cancelled():
+        report = _report(generator, dataset, examples, on_event)
+    card = describe_play(
+        train,
+        chosen.to_dict(),
+        result,
+        pixel_size=asdict(size),
+        samples=None if report is None else report.to_dict(),
+    )
+    return replace(generator, card=card)
+
+
+def evaluate_generator(
+    generator: ImageGenerator,
+    dataset: Dataset,
+    *,
+    classifier: Classifier | None = None,
+    counts: Sequence[int] = (),
+    most: int = MOST,
+    on_event: OnEvent = ignore_event,
+) -> SampleReport | None:
+    """Measure how far a generator's samples are from its training images, beside how far real ones are.
+
+    Parameters
+    ----------
+    generator : ImageGenerator
+    dataset : Dataset
+        Split as the fit did where it is not split.
+    classifier, counts, most
+        See :func:`~napari_why.generation.sample_report.report_samples`.
+    on_event : callable
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    SampleReport or None
+        None of fewer than four training images, whose halves have no covariance.
+
+    Raises
+    ------
+    MismatchError
+        The data set has other channels, or the classifier needs others.
+
+    Examples
+    --------
+    >>> report = why.evaluate_generator(generator, plate, counts=(10, 100))  # doctest: +SKIP
+    >>> report.table[["images", "compared", "distance"]]  # doctest: +SKIP
+    """
+    parameters, trained = (generator.card.get(name, {}) for name in ("parameters", "dataset"))
+    dataset = split_as_fit(dataset, parameters.get("seed", 0))
+    train = dataset.part("train")
+    if trained.get("fingerprint") not in (None, train.fingerprint):
+        on_event(
+            Message(TRAINED_ON_OTHERS.format(what="measured", other="generator"), finding=True)
+        )
+    examples = read_examples(
+        train, generator.preprocessing, dataset.classes, on_event, never_cancelled
+    )
+    return _report(
+        generator, dataset, examples, on_event, classifier=classifier, counts=counts, most=most
     )
 
 
+def _report(
+    generator: ImageGenerator, dataset: Dataset, train: Examples, on_event: OnEvent, **further: Any
+) -> SampleReport | None:
+    """Compare samples with training images, beside images of the test wells, else those of validation."""
+    if len(train.labels) < FEWEST_COMPARED:
+        return None
+    parts = (part_of(dataset, name) for name in ("test", "validation"))
+    part = next((found for found in parts if found is not None), None)
+    held_out = None
+    if part is not None and len(part) >= FEWEST_COMPARED:
+        held_out = read_examples(
+            part, generator.preprocessing, dataset.classes, on_event, never_cancelled
+        )
+    report = report_samples(generator, train, held_out, dataset.classes, **further)
+    for sentence in report.sentences:
+        on_event(Message(sentence, finding=True))
+    return report
+
+
+# Images on either side: of fewer, halves have no covariance.
+FEWEST_COMPARED = 4
 # What is to be told where a network meets other training images than those that it, or its classifier, had.
 TRAINED_ON_OTHERS = (
     "{what} on other images, or on another split, than the {other}: held-out images of the one may be "
@@ -142,7 +233,18 @@ TRAINED_ON_OTHERS = (
 
 
 def split_as_fit(dataset: Dataset, seed: int) -> Dataset:
-    """Return a data set with a split: its own, or the one that :func:`napari_why.fit` draws."""
+    """Return a data set with a split: its own, or the one that :func:`napari_why.fit` draws.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    seed : int
+        Of the split that is drawn.
+
+    Returns
+    -------
+    Dataset
+    """
     return dataset if "split" in dataset.table.columns else dataset.split(seed=seed)
 
 
@@ -154,6 +256,21 @@ def read_examples(
     cancelled: Cancelled,
 ) -> Examples:
     """Read and preprocess all images.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        One part, at least one image.
+    preprocessing : Preprocessing
+        Fitted on the training part.
+    classes : sequence of str
+        In the order in which they are numbered.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    examples : Examples
 
     Raises
     ------
@@ -169,7 +286,20 @@ def read_examples(
 def identify(
     checkpoints: CheckpointFolder | None, dataset: Dataset, preprocessing: Preprocessing
 ) -> CheckpointFolder | None:
-    """Return checkpoints with the images and the mapping that a resumed training must share."""
+    """Return checkpoints with the images and the mapping that a resumed training must share.
+
+    Parameters
+    ----------
+    checkpoints : CheckpointFolder or None
+    dataset : Dataset
+        Of the training images.
+    preprocessing : Preprocessing
+
+    Returns
+    -------
+    CheckpointFolder or None
+        None without checkpoints.
+    """
     if checkpoints is None:
         return None
     mapping = {f"preprocessing {key}": value for key, value in preprocessing.to_dict().items()}
@@ -191,7 +321,22 @@ def _nothing_trained() -> CancellationError:
 def describe_play(
     dataset: Dataset, parameters: Mapping[str, Any], result: PlayResult, **further: Any
 ) -> dict[str, Any]:
-    """Return the card of what was trained on a data set, JSON types."""
+    """Return the card of what was trained on a data set, JSON types.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        That was trained on.
+    parameters : mapping
+        Of the training, JSON types.
+    result : PlayResult
+    **further
+        Further entries of the card, JSON types.
+
+    Returns
+    -------
+    dict
+    """
     card = {
         "dataset": {
             "fingerprint": dataset.fingerprint,

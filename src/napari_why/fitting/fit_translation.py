@@ -68,6 +68,8 @@ def fit_translation(
     on_event, cancelled
         See :mod:`napari_why.core.events`. Cancelled, the translators of the last finished epoch are
         kept, and say so.
+    **changes
+        Options by name; they stand above those of ``options``.
 
     Returns
     -------
@@ -131,6 +133,8 @@ def fit_flow(
         As for :func:`fit_translation`.
     options : FlowOptions or mapping, optional
         Single ones also by keyword.
+    **changes
+        Options by name; they stand above those of ``options``.
 
     Returns
     -------

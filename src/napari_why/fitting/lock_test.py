@@ -164,6 +164,10 @@ def read_wanted_lock(
     channels : sequence of str
         Names in the network's order.
 
+    Returns
+    -------
+    LockTest or None
+
     Raises
     ------
     ParameterError

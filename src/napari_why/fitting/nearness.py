@@ -69,7 +69,20 @@ class Looks:
         return image_features(smooth(pixels, FINEST).numpy(), self.free)
 
     def relate(self, raw: NDArray[Any], frames: Sequence[ChannelFrame]) -> NDArray[np.float64]:
-        """Return how the free channels of raw images (N, C, H, W) lie to the locked structures."""
+        """Return how the free channels of raw images (N, C, H, W) lie to the locked structures.
+
+        Parameters
+        ----------
+        raw : ndarray, shape (N, C, H, W)
+            As exported, grey levels.
+        frames : sequence of ChannelFrame
+            One a free channel.
+
+        Returns
+        -------
+        ndarray, shape (N, S)
+            Statistics of all of them, side by side.
+        """
         prepared = self.classifier.prepare_pixels(raw).cpu()
         found: NDArray[np.float64] = torch.cat(
             [one.describe(prepared) for one in frames], 1
@@ -85,7 +98,17 @@ class Looks:
         return self._training.get(label)
 
     def judge(self, source: int, target: int) -> AppearanceJudge | None:
-        """Return who tells two classes apart; None without training images of both."""
+        """Return who tells two classes apart; None without training images of both.
+
+        Parameters
+        ----------
+        source, target : int
+            Class indices.
+
+        Returns
+        -------
+        AppearanceJudge or None
+        """
         if not {source, target} <= set(self._training):
             return None
         return AppearanceJudge(self.textures(source), self.textures(target))

@@ -120,6 +120,10 @@ class TransportChooser:
         groups : sequence of ndarray, int64, or None
             Group numbers of the held-out images and of those of training, in the order in which they
             come; None where each image stands for itself.
+
+        Returns
+        -------
+        ClassTransport
         """
         choices = {}
         transport = _fitted_transport(self.classifier)

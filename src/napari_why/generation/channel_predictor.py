@@ -18,7 +18,7 @@ from napari_why.core.record import Record
 from napari_why.core.schema import Fields, ListOf, Schema, Whole
 from napari_why.datasets.preprocessing import Preprocessing, select_pixels
 from napari_why.generation.saved_models import NAMES, SavedModel, portable_weights
-from napari_why.images import Grid, channel_names
+from napari_why.images import NO_LENGTH, Grid, PixelSize, channel_names
 from napari_why.images.image import export_dtype, export_pixels, how_read
 from napari_why.model.schema import MOST_CHANNELS
 from napari_why.networks.unet import UNet
@@ -53,6 +53,8 @@ class PredictedChannels:
     grid : Grid
         Where the pixels lie on the image.
     record : Record
+    pixel_size : PixelSize
+        Of the image.
     """
 
     images: NDArray[Any]
@@ -61,6 +63,7 @@ class PredictedChannels:
     real: NDArray[np.float32] | None
     grid: Grid
     record: Record
+    pixel_size: PixelSize = NO_LENGTH
 
     @property
     def error(self) -> NDArray[np.float32] | None:
@@ -218,10 +221,29 @@ class ChannelPredictor:
                     **how_read(image),
                 },
             ),
+            pixel_size=PixelSize.of(image),
         )
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Save as a folder of safetensors and JSON."""
+        """Save as a folder of safetensors and JSON.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder to make.
+        overwrite : bool
+            Replace a saved predictor or generator that is there.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        WhyError
+            There is something at ``path`` that is not to be replaced, or it cannot be written.
+        """
         return self._to_save().save(path, overwrite=overwrite)
 
     def _to_save(self) -> SavedModel:
@@ -249,6 +271,10 @@ def load_channel_predictor(path: str | Path, *, device: str = "cpu") -> ChannelP
     device : str
         Where to put the network: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
 
+    Returns
+    -------
+    ChannelPredictor
+
     Raises
     ------
     ModelFileError
@@ -275,6 +301,17 @@ def predict_channel(predictor: ChannelPredictor, image: xr.DataArray) -> Predict
 
     See :meth:`ChannelPredictor.predict`.
 
+    Parameters
+    ----------
+    predictor : ChannelPredictor
+    image : DataArray, dims (c, y, x)
+        Raw grey levels; has the channels that the predictor is given.
+
+    Returns
+    -------
+    PredictedChannels
+        Raw grey levels.
+
     Examples
     --------
     >>> predictor = why.fit_channel_predictor(plate, "TMRM")  # doctest: +SKIP
@@ -286,6 +323,18 @@ def predict_channel(predictor: ChannelPredictor, image: xr.DataArray) -> Predict
 
 def channels_of(channels: Sequence[str], made: str | Sequence[str]) -> tuple[str, ...]:
     """Return the names of the channels to make, which have to be there, some others beside them.
+
+    Parameters
+    ----------
+    channels : sequence of str
+        All that there are.
+    made : str or sequence of str
+        One name or several.
+
+    Returns
+    -------
+    tuple of str
+        ``made``, as names.
 
     Raises
     ------

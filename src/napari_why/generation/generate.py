@@ -16,7 +16,7 @@ from napari_why.core.record import Record
 from napari_why.core.registry import Method, Registry
 from napari_why.generation.image_generator import ImageGenerator, Label
 from napari_why.generation.results import GeneratedImages, Reconstruction
-from napari_why.images import Grid
+from napari_why.images import Grid, PixelSize
 from napari_why.images.image import how_read
 from napari_why.model import Classifier
 from napari_why.networks import DecodingNetwork, GenerativeNetwork, Network
@@ -44,7 +44,21 @@ def generative_network(classifier: Classifier) -> GenerativeNetwork:
 
 
 def encode_image(classifier: Classifier, network: GenerativeNetwork, image: Any) -> Tensor:
-    """Return the latent (1, K, 1, 1) of a raw image."""
+    """Return the latent (1, K, 1, 1) of a raw image.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Prepares the image.
+    network : GenerativeNetwork
+        That of the classifier.
+    image : DataArray, dims (c, y, x)
+        Raw grey levels.
+
+    Returns
+    -------
+    Tensor, shape (1, K, 1, 1)
+    """
     prepared = classifier.prepare(image)
     with torch.no_grad(), limited_threads(classifier.threads), network.use.passing():
         return network.encode(prepared)
@@ -57,14 +71,41 @@ def decode_latents(
     *,
     axis: str,
     values: NDArray[np.float64],
-    grid: Grid | None,
-    source: str,
+    image: xr.DataArray | None,
     parameters: Mapping[str, Any],
     seed: int | None = None,
     unlike: tuple[str, ...] = (),
     read: Mapping[str, Any] | None = None,
 ) -> GeneratedImages:
-    """Decode latents (A, K, 1, 1), classify the images and say how they were made."""
+    """Decode latents (A, K, 1, 1), classify the images and say how they were made.
+
+    They lie on the pixels of ``image``; where there is none, their pixels are their own.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Leads back to raw grey levels, and classifies.
+    network : GenerativeNetwork
+        That of the classifier.
+    latents : Tensor, shape (A, K, 1, 1)
+    axis : str
+        What ``values`` are; the record's method is its first word.
+    values : ndarray, float64, shape (A,)
+    image : DataArray, dims (c, y, x), or None
+        The source, whose pixels and path they get; None for images that have none.
+    parameters : mapping
+        For the record; JSON types.
+    seed : int, optional
+        Of the latents, where they were drawn.
+    unlike : tuple of str
+        In what the source is unlike the training images, as sentences.
+    read : mapping, optional
+        How the source was read, for the record's ``details``.
+
+    Returns
+    -------
+    GeneratedImages
+    """
     images, probabilities = [], []
     # a few at a time: a thousand samples at once would hold all their activations
     at_a_time = max(1, VALUES_AT_A_TIME // (len(classifier.channels) * _pixels(network)))
@@ -86,15 +127,18 @@ def decode_latents(
         probabilities=np.concatenate(probabilities),
         classes=tuple(classifier.classes),
         channels=tuple(classifier.channels),
-        # a sample has no source, so its pixels are its own
-        grid=grid or Grid((together.shape[-2], together.shape[-1]), (1.0, 1.0), (0.0, 0.0)),
+        grid=(
+            Grid((together.shape[-2], together.shape[-1]))
+            if image is None
+            else classifier.preprocessing.grid(image)
+        ),
         record=Record(
             kind="generation",
             method=axis.partition(" ")[0],
             parameters=parameters,
             seed=seed,
             classifier=classifier.fingerprint,
-            source=source,
+            source="" if image is None else str(image.attrs.get("source", "")),
             details={
                 "generated": True,
                 "axis": axis,
@@ -104,6 +148,7 @@ def decode_latents(
             },
         ),
         unlike=unlike,
+        pixel_size=classifier.pixel_size if image is None else PixelSize.of(image),
     )
 
 
@@ -175,6 +220,7 @@ def reconstruct(classifier: Classifier, image: xr.DataArray) -> Reconstruction:
             },
         ),
         unlike=unlike,
+        pixel_size=PixelSize.of(image),
     )
 
 
@@ -224,8 +270,7 @@ def sample(
         network.prior_latents(checked["count"], generator),
         axis="sample",
         values=np.arange(checked["count"], dtype=np.float64),
-        grid=None,
-        source="",
+        image=None,
         parameters={"count": checked["count"]},
         seed=checked["seed"],
     )
@@ -296,8 +341,7 @@ def traverse(
         latents,
         axis=f"latent {chosen}",
         values=positions,
-        grid=classifier.preprocessing.grid(image),
-        source=str(image.attrs.get("source", "")),
+        image=image,
         parameters={
             "dimension": chosen,
             "steps": len(positions),
@@ -381,8 +425,7 @@ def interpolate(
         torch.lerp(start, end, weights),
         axis="interpolation",
         values=shares,
-        grid=classifier.preprocessing.grid(first),
-        source=str(first.attrs.get("source", "")),
+        image=first,
         parameters={"steps": checked["steps"], "second": str(second.attrs.get("source", ""))},
         unlike=tuple(
             f"the {which} image: {note}"

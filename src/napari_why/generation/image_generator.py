@@ -20,7 +20,7 @@ from napari_why.core.schema import Fields, Row, Schema, Text, Whole
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.generation.results import GeneratedImages
 from napari_why.generation.saved_models import NAMES, SavedModel, portable_weights
-from napari_why.images import Grid
+from napari_why.images import Grid, PixelSize
 from napari_why.model.schema import LONGEST_PARAMETER, MOST_CHANNELS, MOST_CLASSES, SIZE
 
 KIND = "codes"
@@ -78,6 +78,11 @@ class ImageGenerator:
         return self.preprocessing.channels
 
     @property
+    def pixel_size(self) -> PixelSize:
+        """Of its images: that of the training images as they were brought to size, where they have one."""
+        return PixelSize(**self.card.get("pixel_size", {}))
+
+    @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.network.parameters()).device
@@ -100,6 +105,20 @@ class ImageGenerator:
         label: Label = "",
     ) -> GeneratedImages:
         """Make images of random codes; the same seed gives the same images.
+
+        Parameters
+        ----------
+        count : int
+            1 to 10 000.
+        seed : int
+            Of the codes.
+        label : str
+            A class, of a generator that knows classes; empty: each in turn.
+
+        Returns
+        -------
+        GeneratedImages
+            ``values`` count the images from 0.
 
         Raises
         ------
@@ -130,6 +149,20 @@ class ImageGenerator:
         Along the arc between the codes (White 2016, arXiv:1609.04468): on the straight line they would
         be shorter than any that were drawn in training.
 
+        Parameters
+        ----------
+        first, second : int
+            Seeds of the codes at both ends.
+        steps : int
+            Number of images, both ends included; 2 to 1001.
+        label : str
+            A class; empty only where the generator knows none.
+
+        Returns
+        -------
+        GeneratedImages
+            ``values`` run from 0 to 1.
+
         Raises
         ------
         ParameterError
@@ -150,12 +183,35 @@ class ImageGenerator:
         )
 
     def draw_codes(self, count: int, seed: int) -> Tensor:
-        """Return standard normal codes (count, K), on the CPU: the same on every device."""
+        """Return standard normal codes (count, K), on the CPU: the same on every device.
+
+        Parameters
+        ----------
+        count : int
+            Number of codes.
+        seed : int
+            Of torch's generator on the CPU.
+
+        Returns
+        -------
+        Tensor, float32, shape (count, K)
+        """
         random = torch.Generator().manual_seed(seed)
         return torch.randn(count, self.network.code_dimensions, generator=random)
 
     def decode(self, codes: Tensor, label: str = "") -> Tensor:
         """Return preprocessed images (N, C, H, W) of codes (N, K), with a gradient where these have one.
+
+        Parameters
+        ----------
+        codes : Tensor, shape (N, K)
+            On the network's device.
+        label : str
+            Class of all images, of a generator that knows classes.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
 
         Raises
         ------
@@ -174,7 +230,25 @@ class ImageGenerator:
         return images
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Save as a folder of safetensors and JSON."""
+        """Save as a folder of safetensors and JSON.
+
+        Parameters
+        ----------
+        path : str or Path
+            The folder to make.
+        overwrite : bool
+            Replace a saved generator or predictor that is there.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        WhyError
+            There is something at ``path`` that is not to be replaced, or it cannot be written.
+        """
         return self._to_save().save(path, overwrite=overwrite)
 
     def _to_save(self) -> SavedModel:
@@ -238,6 +312,7 @@ class ImageGenerator:
             ),
             unlike=(MADE_UP,),
             drawn_as=drawn_as,
+            pixel_size=self.pixel_size,
         )
 
     @torch.no_grad()
@@ -263,6 +338,10 @@ def load_generator(path: str | Path, *, device: str = "cpu") -> ImageGenerator:
         The folder, or the ``generative_model.json`` in it.
     device : str
         Where to put the network: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+
+    Returns
+    -------
+    ImageGenerator
 
     Raises
     ------

@@ -68,6 +68,16 @@ def list_classes(maker: Maker, task: Method) -> tuple[str, ...]:
     """Return the classes that may be asked for; ``""``, each in turn, stands first where it may be.
 
     Empty where no class can be asked for: of a classifier, and of a generator that knows none.
+
+    Parameters
+    ----------
+    maker : Classifier, ImageGenerator or ChannelPredictor
+    task : Method
+        One of :func:`tasks_of`.
+
+    Returns
+    -------
+    tuple of str
     """
     if not isinstance(maker, ImageGenerator) or not maker.classes:
         return ()
@@ -104,6 +114,10 @@ def load_generative_model(path: str | Path, *, device: str = "cpu") -> Generativ
         The folder, or the ``generative_model.json`` in it.
     device : str
         Where to put the network: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+
+    Returns
+    -------
+    ImageGenerator or ChannelPredictor
 
     Raises
     ------

@@ -72,7 +72,20 @@ class PredictionReport:
 
 
 def describe_row(row: Mapping[Any, Any], split: str) -> str:
-    """Say what predictions by one method are worth, by a row of the summary."""
+    """Say what predictions by one method are worth, by a row of the summary.
+
+    Parameters
+    ----------
+    row : mapping
+        ``channel``, ``method``, ``wells`` (a count) and the figures; None for one that is not
+        defined.
+    split : str
+        What the wells are called: ``held-out``, say.
+
+    Returns
+    -------
+    str
+    """
     figures = {name: np.nan if row[name] is None else row[name] for name in FIGURES}
     return (
         f"{row['channel']} by {row['method']}: error {figures['absolute_error']:.4g} grey levels, "
@@ -103,6 +116,11 @@ def report_predictions(
         The same, preprocessed, given channels first.
     split : str
         How it is called.
+
+    Returns
+    -------
+    PredictionReport
+        Figures in grey levels, as means over the images of a well.
     """
     wells = _names_of_wells(dataset)
     rows: list[dict[str, Any]] = []
@@ -126,6 +144,18 @@ def compare_planes(made: NDArray[np.float64], real: NDArray[np.float64]) -> dict
     """Compare a predicted plane (H, W) with the real one, both in raw units.
 
     A figure that a constant plane does not have is NaN.
+
+    Parameters
+    ----------
+    made, real : ndarray, float64, shape (H, W)
+        Grey levels.
+
+    Returns
+    -------
+    dict of str to float
+        ``absolute_error`` (mean, grey levels), ``correlation`` (-1 to 1), ``ssim`` (1: the same),
+        ``detail`` (standard deviation of what is finer than a blur, over that of the real plane),
+        ``detail_correlation`` (-1 to 1).
 
     Examples
     --------
@@ -164,6 +194,12 @@ def fit_trivial_predictors(train: Examples, given: int) -> dict[str, Predict]:
         Preprocessed training images, given channels first.
     given : int
         How many those are.
+
+    Returns
+    -------
+    dict of str to callable
+        By name; each takes preprocessed images (N, G, H, W) of the given channels to (N, M, H, W) of
+        those to make.
     """
     total: Tensor | None = None
     moments = torch.zeros(0)

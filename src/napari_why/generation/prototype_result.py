@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_why.core.errors import MismatchError
 from napari_why.core.pictures import Axis, Picture
 from napari_why.core.record import Record
-from napari_why.images import Grid
+from napari_why.images import NO_LENGTH, Grid, PixelSize
 from napari_why.model import Classifier
 from napari_why.model.appearance import Appearance
 from napari_why.model.classifier import pooled_latents, second_probabilities
@@ -178,6 +178,8 @@ class Prototype:
     record : Record
     complete : bool
         False when the work was cancelled; the steps so far are there.
+    pixel_size : PixelSize
+        Of the pixels that the grid counts in, where it is known.
     """
 
     images: NDArray[np.float32]
@@ -192,6 +194,7 @@ class Prototype:
     grid: Grid
     record: Record
     complete: bool = True
+    pixel_size: PixelSize = NO_LENGTH
 
     @property
     def image(self) -> NDArray[np.float32]:
@@ -251,10 +254,28 @@ def ask_others(
 
     Parameters
     ----------
+    classifier : Classifier
+        That the prototype is of.
+    judge : Classifier or None
+        Asked too; takes its channels by name.
     ends : Tensor, shape (2, C, H, W)
         Preprocessed by the classifier.
     raw : ndarray, shape (2, C, H, W)
         The same in raw units, channels in the classifier's order.
+    target : str
+        Name of the class whose probability is told.
+    made_by_generator : bool
+        Whether the generator's own network made the images, so that it is not asked.
+
+    Returns
+    -------
+    tuple of Opinion
+        Probabilities of the first and the last image.
+
+    Raises
+    ------
+    MismatchError
+        The judge does not know the class.
     """
 
     def ask(who: str, other: Classifier, network: Network) -> Opinion:
@@ -285,7 +306,21 @@ def ask_others(
 def measure_likeness(
     classifier: Classifier, pixels: NDArray[np.float32]
 ) -> tuple[float | None, tuple[str, ...]]:
-    """Return how far raw pixels (C, H, W) are from the training images, and in what they are unlike."""
+    """Return how far raw pixels (C, H, W) are from the training images, and in what they are unlike.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Its card tells how training images look.
+    pixels : ndarray, float32, shape (C, H, W)
+        Raw grey levels.
+
+    Returns
+    -------
+    (float or None, tuple of str)
+        Distance as a multiple of the cutoff, beyond 1 unlike; and sentences. (None, ()) where the
+        card tells nothing.
+    """
     plain = classifier.card.get("images")
     known = None if plain is None else ImageFacts.from_dict(plain).likeness
     if known is None:
@@ -304,9 +339,17 @@ def measure_nearest(
 
     Parameters
     ----------
+    classifier : Classifier
+        Its second network gives the latents, else its own.
     last : Tensor, shape (1, C, H, W)
     references : sequence of Tensor, shape (1, C, H, W)
         Both preprocessed by the classifier.
+
+    Returns
+    -------
+    float or None
+        1 is usual among the references (the 0.95 quantile of their distances to the nearest other);
+        None of too few references.
     """
     if len(references) < FEWEST_REFERENCES:
         return None

@@ -239,6 +239,7 @@ def activation_maximisation(
             },
         ),
         complete=not climb.stopped,
+        pixel_size=classifier.pixel_size,
     )
 
 
@@ -260,6 +261,18 @@ def _subject(
 
 def prepare_references(classifier: Classifier, dataset: Dataset) -> list[Tensor]:
     """Return at most 200 images, (1, C, H, W) each, of the training split where there is one.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Prepares the images.
+    dataset : Dataset
+        With its channels.
+
+    Returns
+    -------
+    list of Tensor, shape (1, C, H, W)
+        Spread evenly over the rows.
 
     Raises
     ------

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from napari_why.core.pictures import Axis, Picture
 from napari_why.core.record import Record
-from napari_why.images import Grid
+from napari_why.images import NO_LENGTH, Grid, PixelSize
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class GeneratedImages:
         In what the images that it was made of are unlike the training images.
     drawn_as : tuple of str
         Class that each image was asked for as; empty where none was.
+    pixel_size : PixelSize
+        Of the pixels that the grid counts in, where it is known.
     """
 
     images: NDArray[np.float32]
@@ -49,6 +51,7 @@ class GeneratedImages:
     record: Record
     unlike: tuple[str, ...] = ()
     drawn_as: tuple[str, ...] = ()
+    pixel_size: PixelSize = NO_LENGTH
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -98,6 +101,8 @@ class Reconstruction:
     record : Record
     unlike : tuple of str
         In what the image is unlike the training images.
+    pixel_size : PixelSize
+        Of the pixels that the grid counts in, where it is known.
     """
 
     image: NDArray[np.float32]
@@ -111,6 +116,7 @@ class Reconstruction:
     grid: Grid
     record: Record
     unlike: tuple[str, ...] = ()
+    pixel_size: PixelSize = NO_LENGTH
 
     @property
     def error(self) -> NDArray[np.float32]:

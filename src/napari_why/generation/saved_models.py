@@ -22,9 +22,20 @@ from napari_why.core.foreign_files import (
     read_regular,
     read_tensors,
 )
-from napari_why.core.schema import Fields, ListOf, MapOf, Open, Schema, Text, Whole, parse_json
+from napari_why.core.schema import (
+    Fields,
+    ListOf,
+    MapOf,
+    Number,
+    Open,
+    Schema,
+    Text,
+    Whole,
+    parse_json,
+)
 from napari_why.core.whole_files import replace_own_files, saved_file
 from napari_why.datasets.preprocessing import Preprocessing
+from napari_why.images.image import UNITS
 from napari_why.model.description import WEIGHTS_FILE, checksum_of
 from napari_why.model.schema import DIGEST, MOST_CLASSES, PREPROCESSING
 from napari_why.model.storage import DESCRIPTION_FILE as CLASSIFIER_FILE
@@ -70,6 +81,18 @@ class SavedModel:
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Save it as a folder, which is there as a whole or not at all.
 
+        Parameters
+        ----------
+        path : str or Path
+            The folder to make.
+        overwrite : bool
+            Replace a saved one that is there; anything else stays.
+
+        Returns
+        -------
+        Path
+            The folder.
+
         Raises
         ------
         WhyError
@@ -109,6 +132,10 @@ class SavedModel:
             That is expected.
         network, names : Schema
             Of these entries.
+
+        Returns
+        -------
+        SavedModel
 
         Raises
         ------
@@ -155,10 +182,22 @@ class SavedModel:
     def build(self, builder: Callable[[Mapping[str, Any]], Built], where: str | Path) -> Built:
         """Build the network and give it the weights, once they fit one without memory.
 
+        Parameters
+        ----------
+        builder : callable
+            Makes the network from its configuration.
+        where : str or Path
+            For errors.
+
+        Returns
+        -------
+        Module
+            In evaluation mode, without gradients.
+
         Raises
         ------
         ModelFileError
-            They do not fit.
+            They do not fit, or the network cannot be built.
         """
         try:
             with torch.device("meta"):
@@ -177,7 +216,22 @@ class SavedModel:
         return built.eval().requires_grad_(False)
 
     def require(self, fine: bool, problem: str, where: str | Path) -> None:
-        """Raise ModelFileError where two entries do not agree."""
+        """Raise ModelFileError where two entries do not agree.
+
+        Parameters
+        ----------
+        fine : bool
+            Whether they agree.
+        problem : str
+            What was found where not.
+        where : str or Path
+            For the error.
+
+        Raises
+        ------
+        ModelFileError
+            ``fine`` is False.
+        """
         if not fine:
             raise ModelFileError(f"{where}: found {problem}; take the original folder")
 
@@ -267,6 +321,11 @@ def _check_format(plain: Any, file: str, kind: str) -> None:
         )
 
 
+# Of the images that are made, in the card; not there in what earlier versions saved.
+_LENGTH = Number(0, above=True)
+PIXEL_SIZE: Schema = Fields({"y": _LENGTH, "x": _LENGTH, "unit": Text(UNITS)})
+
+
 def _description_schema(network: Schema, names: Schema) -> Schema:
     return Fields(
         {
@@ -276,7 +335,7 @@ def _description_schema(network: Schema, names: Schema) -> Schema:
             "network": network,
             "preprocessing": PREPROCESSING,
             "names": names,
-            "card": Open(),
+            "card": Fields({}, {"pixel_size": PIXEL_SIZE}, others=Open()),
             "fingerprint": DIGEST,
             "files": MapOf(DIGEST),
             "checksum": DIGEST,

@@ -32,7 +32,9 @@ from napari_why.images.formats import (
 )
 from napari_why.images.image import (
     DIMS,
+    NO_LENGTH,
     Grid,
+    PixelSize,
     channel_names,
     check_image,
     first_centre,
@@ -59,9 +61,11 @@ for _own in (
 __all__ = [
     "DIMS",
     "FORMATS",
+    "NO_LENGTH",
     "FieldFiles",
     "Format",
     "Grid",
+    "PixelSize",
     "PlateFolder",
     "Source",
     "SourceFile",

@@ -50,6 +50,11 @@ def restrict_answers(error: AmbiguousAxesError, axes: str) -> AmbiguousAxesError
         About one of several files that are read as one image.
     axes : str
         The axes that one of these files may have.
+
+    Returns
+    -------
+    AmbiguousAxesError
+        Where no answer fits, without any: it advises to read each file on its own.
     """
     fit = [choice for choice in error.choices if not set(choice.axes) & set(DIMS) - set(axes)]
     if fit:
@@ -117,6 +122,13 @@ def name_axes(
         file has axes splits its unnamed pages, by the number of ``channels``.
     channels : sequence of str, optional
         Channel names given by the user; as many as there are unnamed pages names that axis.
+
+    Returns
+    -------
+    letters : str
+        Slowest first, each letter once.
+    shape : tuple of int
+        One size a letter.
 
     Raises
     ------
@@ -245,6 +257,11 @@ def name_image(
         Decoded.
     channels : sequence of str or None
         Names instead of the file's.
+
+    Returns
+    -------
+    DecodedImage
+        Axes in the order t, c, z, y, x, as far as there are any; always with c.
 
     Raises
     ------

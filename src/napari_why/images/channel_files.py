@@ -42,6 +42,23 @@ def sibling_files(path: Path, pattern: str | None = None) -> Siblings:
 
     Only files in the same folder count. One file alone is returned where the name follows no
     convention or no other file of the image is there.
+
+    Parameters
+    ----------
+    path : Path
+    pattern : str, optional
+        A user's own, see :func:`~napari_why.images.file_names.own_convention`; by default the known
+        conventions.
+
+    Returns
+    -------
+    Siblings
+        Files in the order of their channels, and the channels that other images of the plate have.
+
+    Raises
+    ------
+    ImageReadError
+        The folder cannot be listed.
     """
     # Folders of thousands of images are searched only where there can be something to find.
     if pattern is None and not may_tell_channel(path.name):
@@ -220,7 +237,19 @@ def holds_channels(path: Path) -> bool:
 
 
 def ambiguous_names(files: Sequence[Path], parsed: ParsedName) -> ImageReadError:
-    """Return the question of which of several words in the files' names is the channel."""
+    """Return the question of which of several words in the files' names is the channel.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        One at least; the first is named.
+    parsed : ParsedName
+        Of that file, with ``others``.
+
+    Returns
+    -------
+    ImageReadError
+    """
     return ImageReadError(
         files[0],
         f"a name that can mean channel {parsed.channel} or {' or '.join(parsed.others)}, of which "
@@ -310,6 +339,20 @@ def find_likely_channels(
     folder, as ``a_left``, ``a_right``, ``b_left``, ``b_right``. ``wells`` are known to be none;
     nor are words by which the classes of the images differ (``labels``, where they are known).
 
+    Parameters
+    ----------
+    paths : iterable of PurePath
+        Images of all folders that were opened.
+    wells : collection of str
+        Words that are wells.
+    labels : sequence of str
+        The class of each path; empty where none are known.
+
+    Returns
+    -------
+    tuple of str
+        In alphabetical order; empty where nothing may be a channel.
+
     Examples
     --------
     >>> find_likely_channels(map(PurePath, ["a-1.tif", "a-2.tif", "b-1.tif", "b-2.tif"]))
@@ -348,6 +391,18 @@ def find_likely_channels(
 
 def suggest_pattern(path: PurePath, channels: Sequence[str]) -> str:
     """Return a pattern for names that differ in these words only, as of :func:`~napari_why.images.file_names.own_convention`.
+
+    Parameters
+    ----------
+    path : PurePath
+        One of the files.
+    channels : sequence of str
+        Small letters, as :func:`find_likely_channels` returns them.
+
+    Returns
+    -------
+    str
+        A regular expression with the group ``channel`` and others for the rest of the name.
 
     Examples
     --------

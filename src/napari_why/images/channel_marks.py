@@ -217,7 +217,20 @@ class JudgedMark:
 def judge_marks(
     names: Sequence[MarkedName], *, one_image: bool = False
 ) -> dict[PurePath, JudgedMark]:
-    """Choose the mark of each name that is its channel; ``one_image``: it is known that each has one."""
+    """Choose the mark of each name that is its channel; ``one_image``: it is known that each has one.
+
+    Parameters
+    ----------
+    names : sequence of MarkedName
+        Of one or several folders; only names of the same folder are compared.
+    one_image : bool
+        Whether the files are those of one image.
+
+    Returns
+    -------
+    dict of PurePath to JudgedMark
+        Without the names in which no mark is a channel.
+    """
     values: dict[_Template, dict[str, FoundMark]] = {}
     for name in names:
         for item in name.found:

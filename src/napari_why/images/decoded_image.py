@@ -45,6 +45,10 @@ def intensity_notes(names: Sequence[str], channels: NDArray[Any]) -> tuple[str, 
     channels : ndarray, shape (C, ...)
         Other types than uint16 have nothing to be said about.
 
+    Returns
+    -------
+    tuple of str
+
     Examples
     --------
     >>> intensity_notes(["DAPI"], np.arange(256, dtype="uint16").reshape(1, 16, 16) * 257)
@@ -231,7 +235,20 @@ class ChannelStack:
         return room
 
     def join(self, arrays: Sequence[Any], axis: int) -> Any:
-        """Return the channels as one array; copied only where they do not lie here already."""
+        """Return the channels as one array; copied only where they do not lie here already.
+
+        Parameters
+        ----------
+        arrays : sequence of ndarray or dask array
+            One a channel, of the same shape, with a channel axis of one element.
+        axis : int
+            The channel axis.
+
+        Returns
+        -------
+        ndarray or dask array
+            Dask where one of the arrays is.
+        """
         whole = self._whole
         if axis == 0 and whole is not None and self._holds(whole, arrays):
             return whole.reshape(self._count, *arrays[0].shape[1:])
@@ -265,6 +282,11 @@ def join_channels(
         Channel names; by default those of OME-TIFF files, or from the files' names.
     stack : ChannelStack, optional
         Where the images were decoded into.
+
+    Returns
+    -------
+    DecodedImage
+        Its source names all files; without record and smaller images.
 
     Raises
     ------
@@ -358,6 +380,13 @@ def _same_memory(array: NDArray[Any], place: NDArray[Any]) -> bool:
 
 def check_finite(path: Path, pixels: Any) -> None:
     """Refuse NaN and infinity; large images are checked plane by plane.
+
+    Parameters
+    ----------
+    path : Path
+        Named in the error.
+    pixels : ndarray or dask array, shape (..., H, W)
+        Integers have nothing to be checked.
 
     Raises
     ------

@@ -240,7 +240,20 @@ def largest_of(values: NDArray[Any]) -> float:
 
 
 def clipped_share(values: NDArray[Any], limits: tuple[float, float]) -> float:
-    """Return the share of values that are shown as one of the limits."""
+    """Return the share of values that are shown as one of the limits.
+
+    Parameters
+    ----------
+    values : ndarray
+        Signed, of any shape.
+    limits : (float, float)
+        As far from 0 on either side, in the unit of the values.
+
+    Returns
+    -------
+    float
+        0 to 1; 0 of an empty array.
+    """
     return float(np.mean(np.abs(values) > limits[1])) if values.size else 0.0
 
 

@@ -238,6 +238,17 @@ class ParsedName:
 def parse_name(name: str, conventions: Sequence[Convention] = CONVENTIONS) -> ParsedName | None:
     """Understand a file name by the first convention that fits, or return None.
 
+    Parameters
+    ----------
+    name : str
+        With its suffix, and folders where a user's pattern looks at them.
+    conventions : sequence of Convention
+        As of :func:`parse_names`.
+
+    Returns
+    -------
+    ParsedName or None
+
     Examples
     --------
     >>> parsed = parse_name("r03c03f03p01-ch4sk1fk1fl1.tiff")
@@ -268,6 +279,8 @@ def parse_names(
     conventions : sequence of Convention
         Words and numbers anywhere in the names (:data:`~napari_why.images.channel_marks.MARKS`)
         count beside the known ones only, not beside a user's own.
+    one_image : bool
+        Whether it is known that the files are the channels of one image.
 
     Returns
     -------

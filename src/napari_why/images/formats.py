@@ -118,6 +118,17 @@ SAMPLES = "s"  # the samples of a pixel, such as red, green and blue
 def to_micrometres(value: float, unit: str) -> float | None:
     r"""Convert a length, or return None where it is none (unit "pixel", not a positive number).
 
+    Parameters
+    ----------
+    value : float
+    unit : str
+        In any spelling that is known (:data:`MICROMETRES`).
+
+    Returns
+    -------
+    float or None
+        µm.
+
     Examples
     --------
     >>> to_micrometres(650, "nm"), to_micrometres(0.5, "\u00b5m"), to_micrometres(1, "pixel")
@@ -157,6 +168,13 @@ def read_length(name: str, text: str | None, unit: str) -> tuple[float | None, t
         As it stands in the file; None where it does not, of which nothing is said.
     unit : str
         Its unit in the file.
+
+    Returns
+    -------
+    length : float or None
+        µm, more than 0.
+    notes : tuple of str
+        The sentence, or none.
 
     Examples
     --------
@@ -277,7 +295,19 @@ class SourceFile:
         return f"a file of unknown format (first bytes {self.head[:8].hex(' ')})"
 
     def error(self, found: str, advice: str = "") -> ImageReadError:
-        """Return the error for this file, naming what was found and what is supported."""
+        """Return the error for this file, naming what was found and what is supported.
+
+        Parameters
+        ----------
+        found : str
+            What the file is instead of an image.
+        advice : str
+            What to do about it; empty where there is nothing to say.
+
+        Returns
+        -------
+        ImageReadError
+        """
         # The latest registered is named first, as it is asked first.
         known = ", ".join(reversed(tuple(FORMATS)))
         return ImageReadError(
@@ -515,6 +545,10 @@ def image_places(folder: Path, walk: FolderWalk | None = None) -> list[Path]:
     folder : Path
     walk : FolderWalk, optional
         Told what was passed over.
+
+    Returns
+    -------
+    list of Path
     """
     walk = FolderWalk(folder, file_suffixes()) if walk is None else walk
     if not _is_gone_into(folder) and folder.is_dir():

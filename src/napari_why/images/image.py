@@ -3,7 +3,7 @@
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -50,15 +50,76 @@ class Grid:
 
     @classmethod
     def reduce(cls, source: tuple[int, int], shape: tuple[int, int]) -> "Grid":
-        """Return a grid of ``shape`` pixels that covers the whole of ``source`` pixels."""
+        """Return a grid of ``shape`` pixels that covers the whole of ``source`` pixels.
+
+        Parameters
+        ----------
+        source, shape : (int, int)
+            Height and width, pixels.
+
+        Returns
+        -------
+        Grid
+            With the same corners as the source.
+        """
         steps = (source[0] / shape[0], source[1] / shape[1])
         # The corners of both grids coincide, not the centres of their first pixels.
         return cls(shape, steps, ((steps[0] - 1) / 2, (steps[1] - 1) / 2))
 
     @classmethod
     def crop(cls, shape: tuple[int, int], corner: tuple[int, int]) -> "Grid":
-        """Return a grid of ``shape`` pixels cut out at ``corner`` of the source."""
+        """Return a grid of ``shape`` pixels cut out at ``corner`` of the source.
+
+        Parameters
+        ----------
+        shape : (int, int)
+            Height and width, pixels.
+        corner : (int, int)
+            Row and column of its first pixel in the source.
+
+        Returns
+        -------
+        Grid
+            With a step of one pixel.
+        """
         return cls(shape, (1.0, 1.0), (float(corner[0]), float(corner[1])))
+
+
+@dataclass(frozen=True)
+class PixelSize:
+    """How far the pixels of an image lie apart.
+
+    Parameters
+    ----------
+    y, x : float
+        Distance between pixel centres, in ``unit``.
+    unit : {"um", "pixel"}
+        "pixel" where nobody knows a length.
+
+    Examples
+    --------
+    >>> PixelSize(0.65, 0.65, "um").on(Grid.reduce((224, 224), (56, 56)))
+    PixelSize(y=2.6, x=2.6, unit='um')
+    """
+
+    y: float = 1.0
+    x: float = 1.0
+    unit: str = "pixel"
+
+    @classmethod
+    def of(cls, image: "xr.DataArray") -> Self:
+        """Return that of an image."""
+        return cls(*spatial_scale(image), str(image.attrs.get("unit", "pixel")))
+
+    def on(self, grid: Grid) -> "PixelSize":
+        """Return that of the pixels of a grid on such an image; of no length there is none either."""
+        if self.unit == "pixel":
+            return NO_LENGTH
+        return PixelSize(self.y * grid.step[0], self.x * grid.step[1], self.unit)
+
+
+NO_LENGTH = PixelSize()
+"""Of images of which nobody knows how large their pixels are."""
 
 
 def make_image(
@@ -171,6 +232,20 @@ def arrange_pixels(
     """Bring an array to the order of an image, and check all that is known of it.
 
     Parameters and errors are those of :func:`make_image`.
+
+    Parameters
+    ----------
+    data, dims, channels, pixel_size, unit, source, notes
+        As of :func:`make_image`.
+
+    Returns
+    -------
+    ArrangedPixels
+
+    Raises
+    ------
+    ParameterError
+        The axes, names or sizes do not fit the array.
     """
     dims = tuple(dims)
     if len(dims) != data.ndim or len(set(dims)) != len(dims):
@@ -215,6 +290,22 @@ def pixel_centres(dim: str, count: int, size: float, start: float, unit: str) ->
     would keep the pixels alone whose positions are equal, and drop the others without a word;
     without, images of one shape are taken pixel by pixel, and others are refused by xarray.
 
+    Parameters
+    ----------
+    dim : str
+        ``z``, ``y`` or ``x``.
+    count : int
+        Pixels along it.
+    size : float
+        Distance between centres, in ``unit``.
+    start : float
+        Where the first one lies, in ``unit``.
+    unit : {"um", "pixel"}
+
+    Returns
+    -------
+    Variable, shape (count,)
+
     Examples
     --------
     >>> pixel_centres("y", 3, 0.5, 10.0, "um").values.tolist()
@@ -226,7 +317,19 @@ def pixel_centres(dim: str, count: int, size: float, start: float, unit: str) ->
 
 
 def first_centre(image: "xr.DataArray", dim: str) -> float:
-    """Return where the first pixel's centre lies along an axis; 0 for an image without positions."""
+    """Return where the first pixel's centre lies along an axis; 0 for an image without positions.
+
+    Parameters
+    ----------
+    image : DataArray
+    dim : str
+        ``z``, ``y`` or ``x``.
+
+    Returns
+    -------
+    float
+        In the unit of the image's pixel size.
+    """
     return float(image.coords[dim].values[0]) if dim in image.coords else 0.0
 
 
@@ -278,6 +381,17 @@ def plane(image: "xr.DataArray", *, t: int = 0, z: int = 0) -> "xr.DataArray":
     """Return one time point and one z plane of an image, axes c, y, x.
 
     ``attrs["plane"]`` then holds the indices that were chosen of several.
+
+    Parameters
+    ----------
+    image : DataArray
+    t, z : int
+        Indices from 0; of an axis that the image does not have, 0.
+
+    Returns
+    -------
+    DataArray, dims (c, y, x)
+        A view of the same pixels.
 
     Raises
     ------
@@ -377,6 +491,11 @@ def export_pixels(raw: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
         Raw intensity units, any shape.
     dtype : dtype
         What :func:`export_dtype` returned.
+
+    Returns
+    -------
+    ndarray
+        Of the same shape.
     """
     if dtype.kind == "f":
         return raw.astype(dtype)
@@ -389,6 +508,18 @@ def share_out_of_range(raw: NDArray[Any], source: DTypeLike) -> float:
     """Return the share of values that the source's dtype cannot hold; 0 for float sources.
 
     Half a grey level beyond the limits rounds back to them and is not counted.
+
+    Parameters
+    ----------
+    raw : ndarray
+        Raw grey levels, any shape.
+    source : dtype
+        Of the image that they were made from.
+
+    Returns
+    -------
+    float
+        0 to 1.
     """
     dtype = np.dtype(source)
     if dtype.kind not in "iu":

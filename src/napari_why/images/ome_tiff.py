@@ -491,6 +491,16 @@ def write_tiff(
 ) -> None:
     """Write an image as a file; deflate with a predictor, without loss.
 
+    Parameters
+    ----------
+    image : DataArray
+    part : Path
+        The file to write; replaced where it exists.
+    pixel_type : dtype
+        What values are stored as.
+    record : Record or None
+        Written into the OME-XML.
+
     Raises
     ------
     ImageWriteError

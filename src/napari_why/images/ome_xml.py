@@ -104,12 +104,36 @@ def _is(element: Element, name: str) -> bool:
 
 
 def children(element: Element, name: str) -> list[Element]:
-    """Return the children of a name, whatever prefix that has."""
+    """Return the children of a name, whatever prefix that has.
+
+    Parameters
+    ----------
+    element : Element
+    name : str
+        Without namespace.
+
+    Returns
+    -------
+    list of Element
+        Those directly below, in their order.
+    """
     return [child for child in element if _is(child, name)]
 
 
 def describe_image(root: Element, image: Element | None) -> OmeDescription:
-    """Return what a document says about one of its images, or about none."""
+    """Return what a document says about one of its images, or about none.
+
+    Parameters
+    ----------
+    root : Element
+        The document.
+    image : Element or None
+        One of its ``Image`` elements.
+
+    Returns
+    -------
+    OmeDescription
+    """
     ome = OmeDescription(images=len(children(root, "Image")), record=_record_text(root))
     for pixels in children(image, "Pixels") if image is not None else ():
         _describe_pixels(ome, pixels)
@@ -180,7 +204,15 @@ def decode_xml(data: bytes) -> tuple[str, tuple[str, ...]]:
 
 
 def name_file(block: Block, uuid: str, file_name: str) -> None:
-    """Write into a document where the planes of a block lie."""
+    """Write into a document where the planes of a block lie.
+
+    Parameters
+    ----------
+    block : Block
+        Its element is changed.
+    uuid, file_name : str
+        Of the file, as ``UUID`` and its ``FileName``.
+    """
     place = next(iter(children(block.data, "UUID")), None)
     place = SubElement(block.data, "UUID") if place is None else place
     place.text = uuid

@@ -352,6 +352,16 @@ def write_zarr(
     Each smaller resolution has half the height and width, by the mean of 2 x 2 pixels, until the
     smaller side is at most ``SMALLEST`` pixels.
 
+    Parameters
+    ----------
+    image : DataArray
+    folder : Path
+        What is there already is replaced.
+    pixel_type : dtype
+        What values are stored as.
+    record : Record or None
+        Written into the attributes.
+
     Raises
     ------
     ImageWriteError

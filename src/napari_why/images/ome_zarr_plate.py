@@ -348,7 +348,24 @@ def _fields(well: Path) -> tuple[list[PlateImage], list[str]]:
 
 
 def folder_inside(path: Path, name: Any) -> Path:
-    """Return a folder below ``path``; metadata that point elsewhere are refused."""
+    """Return a folder below ``path``; metadata that point elsewhere are refused.
+
+    Parameters
+    ----------
+    path : Path
+        The folder that the metadata are of.
+    name : object
+        What they hold in place of a name: with ``/`` between folders.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    ImageReadError
+        It is no text, is empty, begins with ``/`` or holds ``..``.
+    """
     parts = PurePosixPath(name).parts if isinstance(name, str) else ()
     if not parts or ".." in parts or name.startswith("/"):
         raise zarr_error(path, f"metadata that name {name!r} as a folder of the image")
@@ -361,5 +378,18 @@ def first_words(error: Exception) -> str:
 
 
 def zarr_error(path: Path, found: str, advice: str = "") -> ImageReadError:
-    """Return the error of a folder in which something else was found than an image."""
+    """Return the error of a folder in which something else was found than an image.
+
+    Parameters
+    ----------
+    path : Path
+    found : str
+        What is there instead.
+    advice : str
+        What to do about it; empty where there is nothing to say.
+
+    Returns
+    -------
+    ImageReadError
+    """
     return ImageReadError(path, found, EXPECTED, advice)

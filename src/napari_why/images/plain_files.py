@@ -82,6 +82,13 @@ LEAST_LOST = 256
 def instrument_pixel_size(path: Path, file: TiffFile) -> tuple[dict[str, float], tuple[str, ...]]:
     """Return micrometres along y and x as the instrument's software notes them; empty if not.
 
+    Parameters
+    ----------
+    path : Path
+        Of the file, beside which an index of its folder may lie.
+    file : TiffFile
+        Open.
+
     Returns
     -------
     dict of str to float
@@ -282,6 +289,14 @@ def _pixel_size(
 
 def check_pages_of_series(source: SourceFile, file: TiffFile, series: Any) -> tuple[str, ...]:
     """Refuse a file whose description or bytes tell of pages that its chain of pages lacks.
+
+    Parameters
+    ----------
+    source : SourceFile
+    file : TiffFile
+        The same, open.
+    series : TiffPageSeries
+        The one that is read.
 
     Returns
     -------

@@ -143,6 +143,11 @@ def scan_plate(
     projections : bool
         Take the projections of z stacks instead of their planes.
 
+    Returns
+    -------
+    PlateFolder
+        Fields in the order of wells; and what was left out, by its reason.
+
     Raises
     ------
     ImageReadError

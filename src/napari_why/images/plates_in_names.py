@@ -91,6 +91,11 @@ def read_plates(
     plates : sequence of str
         Names of the map.
 
+    Returns
+    -------
+    list of PlateReading
+        One a path; without plate it says why.
+
     Examples
     --------
     >>> names = [PurePath(f"x/Plate{plate}_B02_{field}.tif") for plate in (2, 10) for field in (1, 2)]
@@ -382,6 +387,17 @@ def find_separate_plates(
 
     Evident are folders, or words before the well, under which the same wells and fields stand once
     more. Fields, planes, channels and times are no plates.
+
+    Parameters
+    ----------
+    paths : sequence of PurePath
+        Relative to the folder.
+    wells : sequence of Candidate or None
+        Where each path tells its well; paths without one say nothing.
+
+    Returns
+    -------
+    SeparatePlates or None
 
     Examples
     --------

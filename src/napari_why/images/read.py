@@ -114,6 +114,11 @@ def read_again(source: FilePath, read_as: Mapping[str, Any] | None = None) -> "x
     read_as : mapping, optional
         Its ``attrs["read_as"]``, where it has them.
 
+    Returns
+    -------
+    DataArray
+        As of :func:`read`.
+
     Raises
     ------
     ImageReadError
@@ -128,7 +133,22 @@ def decode(
     axes: str | None = None,
     pattern: str | None = None,
 ) -> DecodedImage:
-    """Return what :func:`read` makes an image of; arguments and errors are the same."""
+    """Return what :func:`read` makes an image of; arguments and errors are the same.
+
+    Parameters
+    ----------
+    path, channels, axes, pattern
+        As of :func:`read`.
+
+    Returns
+    -------
+    DecodedImage
+
+    Raises
+    ------
+    ParameterError
+        No path is given, or one twice.
+    """
     if isinstance(path, str | os.PathLike):
         place = find_shown(path)
         if place.is_dir() and not is_image_folder(place):

@@ -166,6 +166,13 @@ def resolution_in_micrometres(
     units : mapping of str to str, optional
         Units of length along x and y from elsewhere (ImageJ); where there is none, the page's own,
         inch or centimetre.
+
+    Returns
+    -------
+    sizes : dict of str to float
+        µm by ``y`` and ``x``; without what no microscope has.
+    doubts : tuple of str
+        Sentences.
     """
     tag_unit = PRINT_UNITS.get(RESUNIT(page.resolutionunit or RESUNIT.NONE), "")
     sizes: dict[str, float] = {}
@@ -227,7 +234,18 @@ def alpha_samples(page: TiffPage) -> frozenset[int]:
 
 
 def is_aside(page: Any, image: Any) -> bool:
-    """Whether a page is no part of an image, as a preview, a mask or a picture in colours is not."""
+    """Whether a page is no part of an image, as a preview, a mask or a picture in colours is not.
+
+    Parameters
+    ----------
+    page : TiffPage
+    image : TiffPage
+        One that is known to belong to the image.
+
+    Returns
+    -------
+    bool
+    """
     differs = (page.imagewidth, page.imagelength) != (image.imagewidth, image.imagelength)
     coloured = bool(colour_model(page)) != bool(colour_model(image))
     own = not differs and page.dtype == image.dtype and not coloured
@@ -235,7 +253,19 @@ def is_aside(page: Any, image: Any) -> bool:
 
 
 def without_alpha(stored: StoredImage, page: TiffPage) -> StoredImage:
-    """Return an image without the transparency of its pixels, which is no intensity; noted."""
+    """Return an image without the transparency of its pixels, which is no intensity; noted.
+
+    Parameters
+    ----------
+    stored : StoredImage
+    page : TiffPage
+        One of its pages, which says what its samples are.
+
+    Returns
+    -------
+    StoredImage
+        As it is where no sample is transparency, or all are.
+    """
     alpha, axis = alpha_samples(page), stored.axes.find(SAMPLES)
     if not alpha or axis < 0 or stored.shape[axis] != page.samplesperpixel:
         return stored
@@ -261,7 +291,19 @@ def without_alpha(stored: StoredImage, page: TiffPage) -> StoredImage:
 
 
 def page_notes(source: SourceFile, page: TiffPage) -> tuple[str, ...]:
-    """Return what the user should know about how a page stores its values, and others theirs."""
+    """Return what the user should know about how a page stores its values, and others theirs.
+
+    Parameters
+    ----------
+    source : SourceFile
+        All its pages are asked for their orientation.
+    page : TiffPage
+
+    Returns
+    -------
+    tuple of str
+        Sentences.
+    """
     notes = []
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         notes.append("The file stores white as 0; the values are kept as they are.")
@@ -288,6 +330,12 @@ def page_notes(source: SourceFile, page: TiffPage) -> tuple[str, ...]:
 
 def check_planes_apart(source: SourceFile, series: Any) -> None:
     """Refuse planes that follow the first one in the file, but not where their pages say.
+
+    Parameters
+    ----------
+    source : SourceFile
+    series : TiffPageSeries
+        One without an offset of its own is not stored in one piece, and passes.
 
     Raises
     ------

@@ -116,7 +116,18 @@ class Directory:
     values: tuple[tuple[int, int], ...]
 
     def number(self, tag: int, default: int) -> int:
-        """Return the first value of a tag, or what the standard says in its absence."""
+        """Return the first value of a tag, or what the standard says in its absence.
+
+        Parameters
+        ----------
+        tag : int
+        default : int
+            What the standard says.
+
+        Returns
+        -------
+        int
+        """
         values = self.numbers.get(tag)
         return values[0] if values else default
 
@@ -273,6 +284,14 @@ def segment_spans(page: Directory) -> list[tuple[int, int]]:
 def check_free(pages: Sequence[Directory], start: int, stop: int, path: Path) -> None:
     """Refuse planes that would lie where directories or values of tags are.
 
+    Parameters
+    ----------
+    pages : sequence of Directory
+    start, stop : int
+        First byte of the planes, and the first one after them.
+    path : Path
+        Named in the error.
+
     Raises
     ------
     ImageReadError
@@ -286,7 +305,20 @@ def check_free(pages: Sequence[Directory], start: int, stop: int, path: Path) ->
 
 
 def unclaimed_spans(pages: Sequence[Directory], size: int) -> list[tuple[int, int]]:
-    """Return first and last bytes of the parts of a file that no tag refers to, in their order."""
+    """Return first and last bytes of the parts of a file that no tag refers to, in their order.
+
+    Parameters
+    ----------
+    pages : sequence of Directory
+        All of the file.
+    size : int
+        Of the file, bytes.
+
+    Returns
+    -------
+    list of (int, int)
+        First byte, and the first one after it.
+    """
     spans = [(0, HEADER), (size, size)]
     for page in pages:
         spans += [page.span, *page.values, *segment_spans(page)]
@@ -299,7 +331,19 @@ def unclaimed_spans(pages: Sequence[Directory], size: int) -> list[tuple[int, in
 
 
 def hold_directory(path: Path, spans: Sequence[tuple[int, int]]) -> bool:
-    """Whether parts of a file hold the directory of a page, known by its entry for the width."""
+    """Whether parts of a file hold the directory of a page, known by its entry for the width.
+
+    Parameters
+    ----------
+    path : Path
+        The file; not empty.
+    spans : sequence of (int, int)
+        First bytes, and the first ones after them.
+
+    Returns
+    -------
+    bool
+    """
     # A directory of any layout has the tag, a field type (2 or 4 bytes a number) and the count 1.
     entries = [
         struct.pack(layout.order + layout.entry[:3], WIDTH, kind, 1)

@@ -74,6 +74,10 @@ def understand(path: FilePath, *, pattern: str | None = None) -> Understanding:
     pattern : str, optional
         How the files of a folder are named; see :func:`napari_why.images.read`.
 
+    Returns
+    -------
+    Understanding
+
     Raises
     ------
     ImageReadError

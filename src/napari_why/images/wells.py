@@ -59,6 +59,17 @@ def well_place(well: str) -> tuple[int, int]:
 def spell_well(row: int, column: int) -> str | None:
     """Return the name of a well by its row and column, counted from 1; None where there is none.
 
+    Parameters
+    ----------
+    row : int
+        1 to 32.
+    column : int
+        1 to 48.
+
+    Returns
+    -------
+    str or None
+
     Examples
     --------
     >>> spell_well(2, 3), spell_well(27, 12), spell_well(33, 1)
@@ -73,6 +84,17 @@ def spell_well(row: int, column: int) -> str | None:
 
 def well_at(row: str, column: str) -> str | None:
     """Return the well of a row, by letters or number, and a column; None where there is none.
+
+    Parameters
+    ----------
+    row : str
+        Letters, or a number from 1.
+    column : str
+        A number from 1.
+
+    Returns
+    -------
+    str or None
 
     Examples
     --------
@@ -142,6 +164,11 @@ def read_by_pattern(path: PurePath, pattern: "re.Pattern[str]") -> PatternReadin
     pattern : re.Pattern
         With the group ``well``, or the groups ``row`` (letters or a number) and ``column``; and
         ``plate`` where the names tell plates.
+
+    Returns
+    -------
+    PatternReading
+        Its ``reason`` says why there is no well.
 
     Examples
     --------

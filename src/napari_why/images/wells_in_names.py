@@ -199,6 +199,11 @@ def read_wells(
     plates : collection of str, optional
         Names of its plates, which may look like wells ("P1").
 
+    Returns
+    -------
+    list of WellReading
+        One a path.
+
     Examples
     --------
     >>> names = [f"{well}/culture_D{day}.tif" for well in ("B02", "C02", "D07") for day in (3, 7)]
@@ -390,7 +395,22 @@ def suggest_pattern(path: PurePath) -> str:
 def sentences_on_wells(
     paths: Sequence[PurePath], readings: Sequence[WellReading], listed: Collection[str] | None
 ) -> list[str]:
-    """Say which things that look like wells were not taken for them."""
+    """Say which things that look like wells were not taken for them.
+
+    Parameters
+    ----------
+    paths : sequence of PurePath
+        Relative to the folder.
+    readings : sequence of WellReading
+        Of :func:`read_wells`, one a path.
+    listed : collection of str or None
+        The wells of the plate map; None where there is none.
+
+    Returns
+    -------
+    list of str
+        One for names of files and one for each depth of folders, as far as there is something to say.
+    """
     counted: Counter[int] = Counter()
     examples: dict[int, str] = {}
     for path, reading in zip(paths, readings, strict=True):

@@ -110,6 +110,18 @@ def record_path(path: str | os.PathLike[str]) -> Path:
 def planes_of(image: "xr.DataArray", pixel_type: np.dtype[Any]) -> Iterator[NDArray[Any]]:
     """Yield the planes of an image one by one, so that a dask array is never held whole.
 
+    Parameters
+    ----------
+    image : DataArray
+        With y and x last.
+    pixel_type : dtype
+        What values are stored as.
+
+    Yields
+    ------
+    ndarray, shape (H, W)
+        In the order of the other axes, the last the fastest.
+
     Raises
     ------
     ImageWriteError

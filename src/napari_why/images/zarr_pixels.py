@@ -42,7 +42,21 @@ LITTER, LITTER_FOLDERS = ("Thumbs.db", "desktop.ini"), ("@eaDir", "__MACOSX")
 
 
 def chunk_file(folder: Path, array: Any, place: Sequence[int]) -> Path:
-    """Return where a chunk or shard of an array is stored."""
+    """Return where a chunk or shard of an array is stored.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the array.
+    array : zarr.Array
+    place : sequence of int
+        Indices of the chunk along each axis.
+
+    Returns
+    -------
+    Path
+        It need not exist.
+    """
     return folder.joinpath(*str(array.metadata.encode_chunk_key(tuple(place))).split("/"))
 
 
@@ -193,6 +207,19 @@ def chunk_notes(path: Path, folder: Path, array: Any) -> tuple[str, ...]:
 
     Writers leave out chunks of the fill value alone, so that some may be absent; none at all, or
     files that are no chunk of the array, mean that metadata and pixels do not belong together.
+
+    Parameters
+    ----------
+    path : Path
+        Named in the error.
+    folder : Path
+        Of the array.
+    array : zarr.Array
+
+    Returns
+    -------
+    tuple of str
+        One sentence where chunks are absent, else empty.
 
     Raises
     ------

@@ -78,6 +78,17 @@ def colouring_of(table: pd.DataFrame, column: str) -> Colouring:
     Numbers are continuous, unless they are whole and few (plates 1, 2, 3); all else is
     categorical.
 
+    Parameters
+    ----------
+    table : DataFrame
+        One row an image.
+    column : str
+        A name; that of an earlier version counts too.
+
+    Returns
+    -------
+    Colouring
+
     Raises
     ------
     ParameterError
@@ -212,6 +223,14 @@ def draw_points(
 def draw_path(axes: "Axes", points: NDArray[np.float64], colour: str) -> Any:
     """Draw the path of a counterfactual, from its first alpha to an arrow head at its last.
 
+    Parameters
+    ----------
+    axes : Axes
+    points : ndarray, float64, shape (A, 2)
+        One an alpha, in the units of the projection.
+    colour : str
+        As matplotlib takes it.
+
     Returns
     -------
     Line2D
@@ -262,6 +281,11 @@ def save_figure(
         A column of the space's table, or of the outliers' (``distance``).
     outliers : Outliers, optional
         Get a ring each.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
@@ -384,7 +408,20 @@ def _write_csv(table: pd.DataFrame, path: Path) -> None:
 
 
 def check_target(target: Path, *, overwrite: bool) -> None:
-    """Raise WhyError for a folder of something else: before the work, and when it is written."""
+    """Raise WhyError for a folder of something else: before the work, and when it is written.
+
+    Parameters
+    ----------
+    target : Path
+        Where a report is to be written.
+    overwrite : bool
+        Whether an older report may be replaced; False finds nothing wrong here.
+
+    Raises
+    ------
+    WhyError
+        ``overwrite``, and a folder that holds no report.
+    """
     # "overwrite" must not cost a user a folder of images named by mistake
     if overwrite and target.is_dir() and not _is_report(target):
         raise WhyError(

@@ -104,6 +104,20 @@ def outlier_sentences(
 
     Parameters are those of :class:`~napari_why.latent_space.Outliers`; ``cutoff`` is that of
     :func:`~napari_why.latent_space.find_outliers`.
+
+    Parameters
+    ----------
+    images, wells, classes : DataFrame
+    rate : float
+        0 to 1.
+    cutoff : str
+        ``normal`` or ``validation``.
+    group_columns : sequence of str
+        That name a well together.
+
+    Returns
+    -------
+    tuple of str
     """
     return (
         _count_outliers(images, rate, cutoff),

@@ -100,6 +100,11 @@ def projection_method(
         Name for the user.
     source : str
         The paper the method comes from.
+
+    Returns
+    -------
+    callable
+        A decorator that returns the function itself.
     """
 
     def register(function: ProjectionFunction) -> ProjectionFunction:
@@ -161,6 +166,23 @@ def umap(
 
     Needs the extra ``umap``. The number of neighbours is at most that of the images less one. It can be
     cancelled once its epochs have begun.
+
+    Parameters
+    ----------
+    space : LatentSpace
+    neighbours : int
+        2 to 200.
+    minimum_distance : float
+        Between points of the picture, 0 to 0.99.
+    seed : int
+        Of UMAP's random numbers.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    Projection
+        Two dimensions, in units of their own.
 
     Raises
     ------
@@ -269,6 +291,10 @@ def project(
         See :mod:`napari_why.core.events`; for methods that take them.
     **parameters
         Those of the method.
+
+    Returns
+    -------
+    Projection
 
     Raises
     ------

@@ -133,7 +133,22 @@ def robust_z(values: Points) -> Points:
 # than the normal distribution. Cached, since every class of every view asks for the same ones.
 @lru_cache(maxsize=256)
 def robust_z_cutoff(count: int, rate: float, seed: int) -> float:
-    """Return the robust z that the share ``rate`` of ``count`` normal values exceeds, simulated."""
+    """Return the robust z that the share ``rate`` of ``count`` normal values exceeds, simulated.
+
+    Parameters
+    ----------
+    count : int
+        Values in a set.
+    rate : float
+        Share that may exceed the cutoff, 0 to 1.
+    seed : int
+        Of the simulation.
+
+    Returns
+    -------
+    float
+        In robust standard deviations.
+    """
     drawn = np.random.default_rng(seed).normal(size=(SIMULATED_SETS, count))
     return float(np.quantile(robust_z(drawn), 1 - rate))
 
@@ -232,6 +247,18 @@ class Subspace:
 
         So many that 95 % of the variance is explained, at most ``components``, and at most half
         as many as the smallest class has images.
+
+        Parameters
+        ----------
+        latents : ndarray, float32, shape (n, K)
+        labels : ndarray of str, shape (n,)
+            Class of each.
+        components : int
+            At most so many.
+
+        Returns
+        -------
+        Subspace
         """
         from sklearn.decomposition import PCA  # two seconds: most of scipy
 
@@ -252,7 +279,19 @@ class Subspace:
         return cls(centres, directions, with_rest, REST_FLOOR * scale)
 
     def coordinates(self, latents: NDArray[Any], name: str) -> Points:
-        """Return the coordinates of latents (n, K) about a class, shape (n, p) or (n, p + 1)."""
+        """Return the coordinates of latents (n, K) about a class, shape (n, p) or (n, p + 1).
+
+        Parameters
+        ----------
+        latents : ndarray, shape (n, K)
+        name : str
+            Of the class whose median is the origin.
+
+        Returns
+        -------
+        ndarray, float64
+            ``p + 1`` where the distance from the components is told too.
+        """
         centred = latents.astype(np.float64) - self.centres[name]
         scores = centred @ self.directions.T
         if not self.with_rest:

@@ -93,6 +93,18 @@ class LatentSpace:
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write everything as one Parquet file; the columns ``latent 0`` and on hold the latents.
 
+        Parameters
+        ----------
+        path : str or Path
+            Of the file.
+        overwrite : bool
+            Replace a file that is there, if napari-why wrote it.
+
+        Returns
+        -------
+        Path
+            The file.
+
         Raises
         ------
         WhyError

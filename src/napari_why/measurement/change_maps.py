@@ -103,6 +103,11 @@ def change_map(
     Returns
     -------
     ChangeMap
+
+    Raises
+    ------
+    ParameterError
+        An unknown kind or offset.
     """
     if kind not in get_args(MapKind):
         raise ParameterError(f"map: found {kind!r}; expected {', '.join(get_args(MapKind))}")
@@ -124,11 +129,20 @@ def global_offset(change: NDArray[np.float64], rule: OffsetRule = "mean") -> NDA
     Parameters
     ----------
     change : ndarray, shape (C, H, W)
+        Raw grey levels.
     rule : {"mean", "median"}
+        The median is not moved by structures that cover less than half of the image.
 
     Returns
     -------
     ndarray, float64, shape (C,)
+    ndarray, float64, shape (C,)
+        In the unit of the change.
+
+    Raises
+    ------
+    ParameterError
+        Another rule.
 
     Examples
     --------

@@ -74,6 +74,10 @@ class ChangeUnits:
             Units. The weights of these and of all others add up to 1.
         blur : float
             Width of a Gaussian in pixels that softens the borders of units; 0 leaves them sharp.
+
+        Returns
+        -------
+        ndarray, float32, shape (C, H, W)
         """
         inside = np.isin(self.labels, list(chosen))
         if not blur:
@@ -163,6 +167,11 @@ def mix_images(
         Exported images of one dtype.
     mask : ndarray, shape (C, H, W)
         0 to 1. Where it is 0 or 1 the pixels are exactly those of one of the images.
+
+    Returns
+    -------
+    ndarray, shape (C, H, W)
+        Of the same dtype, raw grey levels.
     """
     mixed = before + mask * (after.astype(np.float64) - before)
     exported = export_pixels(mixed, before.dtype)
@@ -377,7 +386,20 @@ class UnitSearch:
 
 
 def answer_of(logits: NDArray[Any], target: int) -> Answer:
-    """Return the answer that is in the logits (classes,) of one image."""
+    """Return the answer that is in the logits (classes,) of one image.
+
+    Parameters
+    ----------
+    logits : ndarray, shape (classes,)
+        Of two classes or more.
+    target : int
+        Index of the class whose log-odds count.
+
+    Returns
+    -------
+    Answer
+        With log-odds in nats.
+    """
     exact = logits.astype(np.float64)
     shifted = exact - exact.max()
     probabilities = np.exp(shifted) / np.exp(shifted).sum()

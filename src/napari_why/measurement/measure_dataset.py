@@ -95,6 +95,17 @@ def paired_rows(result: Counterfactual, table: pd.DataFrame) -> list[dict[str, A
     Regions of one image are pooled, increase and decrease together: were only those taken that
     increase, an increase would be found in noise as well. Without a region their values are NaN.
     What is no more than rounding or the error of the inverse is no change: before and after are equal.
+
+    Parameters
+    ----------
+    result : Counterfactual
+    table : DataFrame
+        Its regions, one a row, as :attr:`~napari_why.measurement.Measurement.table`.
+
+    Returns
+    -------
+    list of dict
+        Three a channel: mean grey level of the image and of the regions, and their sum.
     """
     before = unchanged_image(result).astype(np.float64)
     change, noise = measured_change(result), noise_limits(result)
@@ -152,6 +163,11 @@ def measurement_sentences(
         As in :class:`~napari_why.measurement.measure_dataset.DatasetMeasurement`.
     training_known : bool
         Whether the classifier says which images it was trained on.
+
+    Returns
+    -------
+    tuple of str
+        Without those that the tables give no ground for.
     """
     if images.empty:
         return ("cancelled before any image was measured",)

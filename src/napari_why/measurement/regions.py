@@ -146,10 +146,16 @@ def without_uncertain(regions: Regions, spread: Spread, channels: list[int]) -> 
     Parameters
     ----------
     regions : Regions
+        Where the image changes.
     spread : Spread
         Of the change that they are of.
     channels : list of int
         Those whose change counts.
+
+    Returns
+    -------
+    Regions
+        Of the same shape.
     """
     amounts = np.abs(spread.change[channels].astype(np.float64))
     sure = np.where(spread.uncertain[channels], 0.0, amounts).sum(0)
@@ -206,6 +212,16 @@ INTEGRATED_UNIT = f"{UNIT} x px"
 
 def column(quantity: str, when: str, channel: str) -> str:
     """Return the name of an intensity column, with its unit.
+
+    Parameters
+    ----------
+    quantity : {"mean", "integrated"}
+    when : {"before", "after", "change"}
+    channel : str
+
+    Returns
+    -------
+    str
 
     Examples
     --------
@@ -340,6 +356,11 @@ def effect_size(before: NDArray[np.float64], after: NDArray[np.float64]) -> floa
     """Return Cohen's d_av: (mean after - mean before) / ((SD before + SD after) / 2).
 
     Lakens 2013, Front Psychol 4:863, eq. 10; standard deviations with n - 1.
+
+    Parameters
+    ----------
+    before, after : ndarray, float64, shape (n,)
+        In the same unit.
 
     Returns
     -------

@@ -112,6 +112,11 @@ def compare_paired(
     PairedResult
         Without p where there are too few pairs; the note says so.
 
+    Raises
+    ------
+    ParameterError
+        An unknown test, no pair, or not as many values before as after.
+
     Examples
     --------
     >>> compare_paired([1, 2, 3], [2, 3, 5]).note

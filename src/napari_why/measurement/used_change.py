@@ -300,6 +300,17 @@ class Asker:
     def ask(self, chosen: frozenset[int], *, at_any_cost: bool = False) -> Answer:
         """Classify the image with some units of the change.
 
+        Parameters
+        ----------
+        chosen : frozenset of int
+            Units of the change; the empty set is the source.
+        at_any_cost : bool
+            Also when cancelled, or when no pass is left.
+
+        Returns
+        -------
+        Answer
+
         Raises
         ------
         StopSearchError

@@ -82,13 +82,20 @@ def describe_channels(
     Parameters
     ----------
     result : Counterfactual
+        Whose change it is.
     units : ChangeUnits
+        Parts of that change.
     search : UnitSearch
         That has ended.
     locked : list of int
         Indices of locked channels.
     amount : ndarray, shape (C, H, W)
-        The absolute change.
+        The absolute change, raw grey levels.
+
+    Returns
+    -------
+    tuple of ChannelUse
+        One a channel, in their order.
     """
     spread = result.reconstruction.astype(np.float64).std(axis=(1, 2))
     mask = units.mask(search.found)
@@ -140,6 +147,10 @@ def describe_use(found: "UsedChange", result: Counterfactual, share: float) -> t
         Whose change it is a part of.
     share : float
         Of the log-odds that was asked for.
+
+    Returns
+    -------
+    tuple of str
     """
     sentences = [*_held_against(result), _whole(found, result.record.method)]
     if found.before_is_target:

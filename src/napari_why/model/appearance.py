@@ -112,7 +112,19 @@ class Appearance:
         return replace(self, levels=self.levels * factors[:, None])
 
     def inverted(self, tops: Numbers, chosen: Flags) -> "Appearance":
-        """Return what the image would be with ``top - value`` in the chosen channels (C,)."""
+        """Return what the image would be with ``top - value`` in the chosen channels (C,).
+
+        Parameters
+        ----------
+        tops : ndarray, shape (C,)
+            What each channel is subtracted from, raw units.
+        chosen : ndarray of bool, shape (C,)
+
+        Returns
+        -------
+        Appearance
+            Measures that an inversion leaves alone are shared; ``extremes`` and ``saturated`` stay as well.
+        """
         levels, shapes = self.levels.copy(), self.shapes.copy()
         turned = tops[:, None] - self.levels[:, [2, 1, 0, MEAN]]
         levels[:, :CONTRAST] = np.where(chosen[:, None], turned, levels[:, :CONTRAST])
@@ -141,7 +153,20 @@ def name_measures(channels: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def exchange(channels: int, first: int, second: int) -> NDArray[np.intp]:
-    """Return in which order the measures stand when two channels are exchanged."""
+    """Return in which order the measures stand when two channels are exchanged.
+
+    Parameters
+    ----------
+    channels : int
+        C, how many there are.
+    first, second : int
+        Those that are exchanged.
+
+    Returns
+    -------
+    ndarray of int, shape (C * 15 + C * (C - 1) / 2,)
+        Indices into :meth:`Appearance.vector`.
+    """
     order = list(range(channels))
     order[first], order[second] = second, first
     moved = []
@@ -161,6 +186,17 @@ def cut_tiles(pixels: Numbers, shape: tuple[int, int]) -> Iterator[Numbers]:
     """Yield tiles (C, h, w) of a larger image, at most nine, evenly spread; else the image itself.
 
     Measures of a field and of a crop differ by the size alone: so a field is judged by its tiles.
+
+    Parameters
+    ----------
+    pixels : ndarray, shape (C, H, W)
+    shape : (int, int)
+        Height and width of a tile in pixels; cut down to those of the image.
+
+    Yields
+    ------
+    ndarray, shape (C, h, w)
+        Views of ``pixels``.
     """
     height, width = (
         min(side, wanted) for side, wanted in zip(pixels.shape[1:], shape, strict=True)

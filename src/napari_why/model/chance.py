@@ -145,6 +145,11 @@ def judge_pair(
     first, second : str
         The pair.
 
+    Returns
+    -------
+    ChanceTest
+        Its ``state`` is ``not known`` without held-out images of two classes.
+
     Examples
     --------
     >>> matrix = [[30, 0, 0], [0, 15, 15], [0, 15, 15]]
@@ -172,6 +177,11 @@ def note_of_rival(
     chosen : int
         The class that is predicted or explained. Its rival is the class with the highest score of
         the others, so of a class that is not predicted the predicted one.
+
+    Returns
+    -------
+    tuple of str
+        One sentence or none.
     """
     others = np.array(scores, dtype=np.float64)
     if len(others) < MANY:
@@ -192,6 +202,11 @@ def judge_classes(metrics: Mapping[str, Any], classes: Sequence[str] = ()) -> Ch
         :attr:`napari_why.model.Classifier.metrics`.
     classes : sequence of str, optional
         Their names, for sentences.
+
+    Returns
+    -------
+    ChanceTest
+        Its ``state`` is ``not known`` without held-out images of two classes.
     """
     return _first_judged(tuple(classes), list(_whole_tables(metrics)))
 
@@ -299,6 +314,13 @@ def balanced_accuracy(right: ArrayLike, counted: ArrayLike) -> tuple[float, tupl
     ----------
     right, counted : array_like, shape (K,)
         Of each class; at least one counted.
+
+    Returns
+    -------
+    accuracy : float
+        0 to 1.
+    interval : (float, float)
+        Its lower and its upper limit, 0 to 1.
 
     Examples
     --------

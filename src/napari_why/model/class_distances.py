@@ -70,7 +70,19 @@ class ClassDistances:
         return float(to_float64(self.quantiles[target] < distance).mean())
 
     def fits(self, classes: int, channels: int) -> bool:
-        """Tell whether the parts fit each other, and latents of that many channels."""
+        """Tell whether the parts fit each other, and latents of that many channels.
+
+        Parameters
+        ----------
+        classes : int
+            Number of classes.
+        channels : int
+            K, of the last latent.
+
+        Returns
+        -------
+        bool
+        """
         width = self.basis.shape[-1] if self.basis.ndim else 0
         return (
             all(part.dtype == torch.float64 for part in vars(self).values())
@@ -114,7 +126,14 @@ class PooledLatents:
         self._generator = torch.Generator().manual_seed(self.seed)
 
     def add(self, pooled: Tensor, labels: Tensor) -> None:
-        """Take pooled latents (N, K) and class indices (N,)."""
+        """Take pooled latents (N, K) and class indices (N,).
+
+        Parameters
+        ----------
+        pooled : Tensor, shape (N, K)
+            Last latents, averaged over their positions.
+        labels : Tensor, int64, shape (N,)
+        """
         for row, label in zip(to_float64(pooled), labels.tolist(), strict=True):
             kept = self.kept[label]
             self._seen[label] += 1
@@ -159,7 +178,17 @@ class DistancesCollector:
         self.pooled.add(batch.last.mean((2, 3)).cpu(), batch.labels)
 
     def finish(self, on_event: OnEvent, cancelled: Cancelled) -> ClassDistances | None:
-        """Return the distances; None where no class has enough images."""
+        """Return the distances; None where no class has enough images.
+
+        Parameters
+        ----------
+        on_event, cancelled
+            Not asked: it is quick.
+
+        Returns
+        -------
+        ClassDistances or None
+        """
         del on_event, cancelled  # quick
         return self.pooled.distances()
 

@@ -60,7 +60,19 @@ class ClassMoments(dict[str, StageStatistics]):
         return {stage: list(statistics.positions) for stage, statistics in self.items()}
 
     def fits(self, classes: int, channels: int) -> bool:
-        """Tell whether the parts fit each other and that many classes."""
+        """Tell whether the parts fit each other and that many classes.
+
+        Parameters
+        ----------
+        classes : int
+            Number of classes.
+        channels : int
+            Of the last latent; they do not matter.
+
+        Returns
+        -------
+        bool
+        """
         del channels  # those of the last stage; each stage has its own
         return all(
             stage.means.ndim == 2
@@ -126,7 +138,17 @@ class MomentsCollector:
                 self._add_predicted(latents.mean(dim=(2, 3)), batch.predicted)
 
     def finish(self, on_event: OnEvent, cancelled: Cancelled) -> ClassMoments:
-        """Return the statistics of the stages that were not too wide."""
+        """Return the statistics of the stages that were not too wide.
+
+        Parameters
+        ----------
+        on_event, cancelled
+            Not asked: it is quick.
+
+        Returns
+        -------
+        ClassMoments
+        """
         del on_event, cancelled  # quick
         return ClassMoments(
             (

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import chain
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ from napari_why.core.folders import show
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import (
+    NO_LENGTH,
+    PixelSize,
     Source,
     describe_grouping,
     group_sources,
@@ -49,7 +52,7 @@ from napari_why.model.storage import (
     name_tensors,
     save_folder,
 )
-from napari_why.networks.network import DecodingNetwork, Network
+from napari_why.networks.network import DecodingNetwork, Network, refuse_black_box
 from napari_why.training.metrics import probability_columns
 
 
@@ -118,6 +121,11 @@ def find_class(classes: Sequence[str], given: str | int, what: str = "target") -
     given : str or int
     what : str
         What messages call it.
+
+    Returns
+    -------
+    ClassChoice
+        Index and name, with a note where an integer can be meant in two ways.
 
     Raises
     ------
@@ -293,7 +301,8 @@ class Classifier:
     @property
     def device(self) -> torch.device:
         """Where the network's weights are."""
-        return next(self.network.parameters()).device
+        network = self.network  # of an ONNX file the bytes alone, which are no parameter
+        return next(chain(network.parameters(), network.buffers())).device
 
     def to(self, device: str) -> "Classifier":
         """Move the network to ``auto``, ``cpu``, ``cuda:N`` or ``mps`` and return the classifier."""
@@ -340,6 +349,13 @@ class Classifier:
     def judges_quality(self) -> bool:
         """Whether it was learnt what content and focus are usual; not by earlier versions."""
         return bool(self.card) and self._facts.quality is not None
+
+    @property
+    def pixel_size(self) -> PixelSize:
+        """Of the images as the network sees them, where its training images have one."""
+        if not self.card:
+            return NO_LENGTH
+        return self._facts.pixel_size_of_prepared(self.preprocessing)
 
     @cached_property
     def _facts(self) -> ImageFacts:
@@ -451,6 +467,15 @@ class Classifier:
         Files of one channel each of one field, told by their names, are one image, which is said
         as a message. ``read_as`` are further arguments of :func:`napari_why.images.read` for paths.
 
+        Parameters
+        ----------
+        images : Dataset or sequence
+            Paths, tuples of paths of one image, or images with dims (c, y, x).
+        read_as : mapping, optional
+            Arguments of :func:`napari_why.images.read`.
+        on_event, cancelled
+            See :mod:`napari_why.core.events`; one step an image.
+
         Returns
         -------
         DataFrame
@@ -460,7 +485,6 @@ class Classifier:
             that tell of content, focus and saturation; and ``error``, empty
             where the image was classified. ``attrs`` say ``complete``, how many ``images`` there
             were, and in ``notes`` which files were taken together; ``source`` names all of an image.
-
 
         Raises
         ------
@@ -495,7 +519,20 @@ class Classifier:
         return table
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Save as a folder of safetensors and JSON; see :func:`~.storage.save_folder`."""
+        """Save as a folder of safetensors and JSON; see :func:`~.storage.save_folder`.
+
+        Parameters
+        ----------
+        path : str or Path
+            Of the folder.
+        overwrite : bool
+            Replace a classifier that lies there.
+
+        Returns
+        -------
+        Path
+            Of the folder, which :attr:`folder` tells from now on.
+        """
         made_by = None if self.generator is None else self.generator._to_save()
         saved = save_folder(path, *self._to_save(), overwrite=overwrite, generator=made_by)
         object.__setattr__(self, "folder", Path(path).absolute())  # the class is frozen
@@ -538,6 +575,10 @@ def load(path: str | Path, *, device: str = "cpu") -> Classifier:
     device : str
         Where to put the network: ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
 
+    Returns
+    -------
+    Classifier
+
     Raises
     ------
     ModelFileError
@@ -577,6 +618,15 @@ def join_sources(
 ) -> tuple[Dataset | Sequence[Source], list[str]]:
     """Put files of one channel each together, and say what was taken; a data set has done so.
 
+    Parameters
+    ----------
+    images : Dataset or sequence
+        Paths, tuples of paths, or images.
+    on_event : callable
+        See :mod:`napari_why.core.events`.
+    read_as : mapping, optional
+        Its ``pattern`` says how names tell channels; by default they are compared.
+
     Returns
     -------
     images : Dataset or sequence
@@ -605,6 +655,20 @@ def describe_images(
     of a stack, which :meth:`Classifier.check` then refuses.
 
     ``read_as`` are further arguments of :func:`napari_why.images.read` for paths.
+
+    Parameters
+    ----------
+    images : Dataset or iterable
+        Paths, tuples of paths of one image, or images with dims (c, y, x).
+    read_as : mapping, optional
+        Arguments of :func:`napari_why.images.read`.
+
+    Yields
+    ------
+    known : dict
+        The row of a data set's table, or ``source``.
+    read : callable
+        Returns the image, dims (c, y, x); raises what reading it does.
     """
     if isinstance(images, Dataset):
         for index, row in enumerate(images.table.to_dict("records")):
@@ -633,7 +697,13 @@ def pooled_latents(network: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
     latents : Tensor, shape (N, K)
         The last feature maps, averaged over their positions: one point an image, whatever its size.
     logits : Tensor, shape (N, classes)
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        The network has no latents: it can be asked for logits alone.
     """
+    refuse_black_box(network, "a latent")
     with network.use.passing():
         maps = network.encode(batch.to(next(network.parameters()).device))
         logits: Tensor = network.head(maps)
@@ -642,7 +712,19 @@ def pooled_latents(network: Network, batch: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def second_probabilities(network: Network, batch: Tensor) -> Tensor:
-    """Return class probabilities (N, K) of a preprocessed batch (N, C, H, W), on the CPU."""
+    """Return class probabilities (N, K) of a preprocessed batch (N, C, H, W), on the CPU.
+
+    Parameters
+    ----------
+    network : Network
+        Frozen.
+    batch : Tensor, shape (N, C, H, W)
+        On any device.
+
+    Returns
+    -------
+    Tensor, float64, shape (N, K)
+    """
     device = next(network.parameters()).device
     with network.use.passing():
         logits: Tensor = network(batch.to(device))

@@ -77,6 +77,17 @@ class ModelDescription:
     def check(cls, plain: Any, file: str) -> "ModelDescription":
         """Make a description of parsed JSON.
 
+        Parameters
+        ----------
+        plain : object
+            Any JSON value.
+        file : str
+            What messages call it.
+
+        Returns
+        -------
+        ModelDescription
+
         Raises
         ------
         ModelFileError

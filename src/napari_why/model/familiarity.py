@@ -138,6 +138,13 @@ def describe_confounding(card: Mapping[str, Any]) -> list[str]:
 def what_tells_apart(card: Mapping[str, Any], first: str, second: str) -> tuple[str, ...] | None:
     """Return what two classes never shared in the training images: plates, columns of the plate, ...
 
+    Parameters
+    ----------
+    card : mapping
+        Of a classifier.
+    first, second : str
+        Classes.
+
     Returns
     -------
     tuple of str or None
@@ -157,6 +164,13 @@ def what_nearly_tells_apart(
     card: Mapping[str, Any], first: str, second: str
 ) -> tuple[tuple[str, float], ...] | None:
     """Return what two classes shared unevenly in the training images, and how far a guess from it gets.
+
+    Parameters
+    ----------
+    card : mapping
+        Of a classifier.
+    first, second : str
+        Classes.
 
     Returns
     -------

@@ -40,7 +40,18 @@ class TransportCollector:
             self.crops.add(batch.maps[self._stage], batch.labels)
 
     def finish(self, on_event: OnEvent, cancelled: Cancelled) -> ClassTransport | None:
-        """Fit the transport between the classes on the crops that were kept."""
+        """Fit the transport between the classes on the crops that were kept.
+
+        Parameters
+        ----------
+        on_event, cancelled
+            See :mod:`napari_why.core.events`.
+
+        Returns
+        -------
+        ClassTransport or None
+            None without crops of two classes, or when cancelled.
+        """
         if not any(self.crops.seen):
             return None
         channels = next(len(crops[0]) for crops in self.crops.crops if crops)
@@ -154,7 +165,18 @@ class PixelMapsCollector:
         self.crops.add(batch.images, batch.labels, batch.groups)
 
     def finish(self, on_event: OnEvent, cancelled: Cancelled) -> ClassMaps | None:
-        """Fit the maps between the classes on the crops that were kept."""
+        """Fit the maps between the classes on the crops that were kept.
+
+        Parameters
+        ----------
+        on_event, cancelled
+            See :mod:`napari_why.core.events`.
+
+        Returns
+        -------
+        ClassMaps or None
+            None without crops of two classes, or when cancelled.
+        """
         return fit_class_maps(
             self.crops, self._locked, seed=self._seed, on_event=on_event, cancelled=cancelled
         )

@@ -12,8 +12,13 @@ from napari_why.core.errors import MismatchError
 from napari_why.core.events import Advanced, OnEvent, Started, ignore_event
 from napari_why.core.schema import Fields, ListOf, MapOf, Maybe, Number, Open, Text, Whole
 from napari_why.datasets.dataset import Dataset
-from napari_why.datasets.preprocessing import Preprocessing, bring_to_size, select_pixels
-from napari_why.images import channel_names, spatial_scale
+from napari_why.datasets.preprocessing import (
+    Preprocessing,
+    bring_to_size,
+    find_grid,
+    select_pixels,
+)
+from napari_why.images import NO_LENGTH, PixelSize, channel_names, spatial_scale
 from napari_why.model.appearance import Appearance, cut_tiles
 from napari_why.model.likeness import FEWEST_IMAGES as FEWEST_COMPARED
 from napari_why.model.likeness import LIKENESS, Likeness, Unlikeness
@@ -87,6 +92,10 @@ class ImageFacts:
             How the network sees them: its channels are measured, at its size.
         on_event : callable
             See :mod:`napari_why.core.events`.
+
+        Returns
+        -------
+        ImageFacts
         """
         channels = preprocessing.channels
         count = min(len(dataset), MEASURED_IMAGES)
@@ -131,6 +140,11 @@ class ImageFacts:
             With the channels of the classifier, without NaN.
         preprocessing : Preprocessing
             Of the classifier.
+
+        Returns
+        -------
+        tuple of Unlikeness
+            What speaks against its content, focus and saturation first; empty where nothing is unlike.
         """
         seen = _as_seen(image, preprocessing)
         # first: of an image that holds hardly any cells all else is of little weight
@@ -159,6 +173,15 @@ class ImageFacts:
         else:
             found.append(Unlikeness("unknown", self._nothing_to_compare()))
         return tuple(found)
+
+    def pixel_size_of_prepared(self, preprocessing: Preprocessing) -> PixelSize:
+        """Return how large the pixels are that the network sees, and makes; no length if that varies."""
+        if self.pixel_size is None:
+            return NO_LENGTH
+        grids = [find_grid(shape, preprocessing.size, preprocessing.fit) for shape in self.shapes]
+        if len({grid.step for grid in grids}) != 1:
+            return NO_LENGTH
+        return PixelSize(*self.pixel_size, self.unit).on(grids[0])
 
     def quality_flags(self, unlike: Sequence[Unlikeness]) -> tuple[str, ...]:
         """Return what :meth:`unlike` flags an image for: content, focus, saturation.
@@ -256,6 +279,19 @@ def check_image(
     image: xr.DataArray, channels: Sequence[str], preprocessing: Preprocessing
 ) -> xr.DataArray:
     """Return the image as one plane per channel (c, y, x).
+
+    Parameters
+    ----------
+    image : DataArray
+        With dims c, y, x, and t or z of one plane.
+    channels : sequence of str
+        Those that there have to be, in the network's order.
+    preprocessing : Preprocessing
+        Says which sizes can be prepared.
+
+    Returns
+    -------
+    DataArray, dims (c, y, x)
 
     Raises
     ------

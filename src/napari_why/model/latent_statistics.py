@@ -67,14 +67,39 @@ class Statistic(Protocol):
         """Return what is not tensors, as JSON types; None where there is nothing."""
 
     def fits(self, classes: int, channels: int) -> bool:
-        """Tell whether the parts fit each other, and last latents of that many channels."""
+        """Tell whether the parts fit each other, and last latents of that many channels.
+
+        Parameters
+        ----------
+        classes : int
+            Number of classes.
+        channels : int
+            Of the last latent.
+
+        Returns
+        -------
+        bool
+        """
 
 
 class Distances(Statistic, Protocol):
     """The statistic ``distances``, as counterfactuals use it."""
 
     def share_closer(self, pooled: Tensor, target: int) -> float | None:
-        """Return the share of the class's training images that lie closer to it than an image."""
+        """Return the share of the class's training images that lie closer to it than an image.
+
+        Parameters
+        ----------
+        pooled : Tensor, shape (K,)
+            The image's last latent, averaged over its positions.
+        target : int
+            Index of the class.
+
+        Returns
+        -------
+        float or None
+            0 to 1; None for a class with too few training images.
+        """
 
 
 class Collector(Protocol):
@@ -84,7 +109,17 @@ class Collector(Protocol):
         """Take the latents of a batch."""
 
     def finish(self, on_event: OnEvent, cancelled: Cancelled) -> Statistic | None:
-        """Return the statistic; None where there was not enough for one."""
+        """Return the statistic; None where there was not enough for one.
+
+        Parameters
+        ----------
+        on_event, cancelled
+            See :mod:`napari_why.core.events`.
+
+        Returns
+        -------
+        Statistic or None
+        """
 
 
 class StatisticKind(ABC):
@@ -112,11 +147,36 @@ class StatisticKind(ABC):
 
     @abstractmethod
     def start(self, network: Network, classes: int, seed: int) -> Collector | None:
-        """Return a collector; None where the network has no such statistic."""
+        """Return a collector; None where the network has no such statistic.
+
+        Parameters
+        ----------
+        network : Network
+            Frozen.
+        classes : int
+            Number of classes.
+        seed : int
+            Of whatever it draws.
+
+        Returns
+        -------
+        Collector or None
+        """
 
     @abstractmethod
     def load(self, tensors: Mapping[str, Tensor], plain: Any) -> Statistic | None:
         """Put together what was saved: tensors without prefix, and the JSON part.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+        plain : object
+            As read from JSON; None where nothing was saved.
+
+        Returns
+        -------
+        Statistic or None
+            None where a classifier of an earlier version has none.
 
         Raises
         ------
@@ -135,12 +195,28 @@ class StatisticKind(ABC):
             A skeleton: its weights must not be looked at.
         channels : mapping of str to int
             Channels of its feature maps, by layer.
+
+        Returns
+        -------
+        bool
         """
         del statistic, network, channels
         return True
 
     def is_saved(self, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> bool:
-        """Tell whether anything of this statistic was saved."""
+        """Tell whether anything of this statistic was saved.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+            Of all latent statistics, with their prefixes.
+        plain : mapping
+            The JSON parts of all of them.
+
+        Returns
+        -------
+        bool
+        """
         return self.saved_key in plain or bool(_under(self.saved_prefix, tensors))
 
     @property
@@ -183,7 +259,20 @@ class LatentCollector:
 
     @torch.no_grad()
     def add(self, images: Tensor, labels: Tensor, groups: Tensor | None = None) -> None:
-        """Take preprocessed images (N, C, H, W), class indices (N,) and groups (N,)."""
+        """Take preprocessed images (N, C, H, W), class indices (N,) and groups (N,).
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+        labels : Tensor, int64, shape (N,)
+        groups : Tensor, int64, shape (N,), optional
+            The well of each; each image on its own by default.
+
+        Raises
+        ------
+        DatasetError
+            A label is no index of a class.
+        """
         classes = len(self.true_counts)
         if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             raise DatasetError(f"found label {int(labels.max())}; expected 0 to {classes - 1}")
@@ -199,7 +288,20 @@ class LatentCollector:
     def finish(
         self, *, of_all_images: bool, on_event: OnEvent, cancelled: Cancelled
     ) -> dict[str, Statistic]:
-        """Return the statistics by name: those that need all images, or the others."""
+        """Return the statistics by name: those that need all images, or the others.
+
+        Parameters
+        ----------
+        of_all_images : bool
+            Which of them, see :attr:`StatisticKind.of_all_images`.
+        on_event, cancelled
+            See :mod:`napari_why.core.events`.
+
+        Returns
+        -------
+        dict of str to Statistic
+            Without those that came to nothing.
+        """
         found = {
             name: collector.finish(on_event, cancelled)
             for name, collector in self.collectors.items()
@@ -304,7 +406,18 @@ class LatentStatistics:
         return None if found is None else found
 
     def with_part(self, name: str, part: Statistic | None) -> Self:
-        """Return the same with another statistic of that name, or without one."""
+        """Return the same with another statistic of that name, or without one.
+
+        Parameters
+        ----------
+        name : str
+            In :data:`STATISTICS`.
+        part : Statistic or None
+
+        Returns
+        -------
+        LatentStatistics
+        """
         # in its place: a classifier that was loaded is saved in the same order
         parts = {**self.parts, name: part}
         kept = {key: value for key, value in parts.items() if value is not None}
@@ -342,6 +455,12 @@ class LatentStatistics:
             Whether to fit what takes seconds too: the transport between the classes.
         left_out : collection of str
             Names of statistics that are not wanted.
+        on_event, cancelled
+            See :mod:`napari_why.core.events`. Cancelled, they are of the images seen by then.
+
+        Returns
+        -------
+        LatentStatistics
 
         Raises
         ------
@@ -379,7 +498,19 @@ class LatentStatistics:
         )
 
     def of_network(self, network: Network, channels: Mapping[str, int]) -> bool:
-        """Tell whether all parts are of that network; see :meth:`StatisticKind.of_network`."""
+        """Tell whether all parts are of that network; see :meth:`StatisticKind.of_network`.
+
+        Parameters
+        ----------
+        network : Network
+            A skeleton will do: its weights are not looked at.
+        channels : mapping of str to int
+            Channels of its feature maps, by layer.
+
+        Returns
+        -------
+        bool
+        """
         return all(
             STATISTICS[name].of_network(part, network, channels)
             for name, part in self.parts.items()
@@ -412,6 +543,16 @@ class LatentStatistics:
         cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
     ) -> "LatentStatistics":
         """Put together what :meth:`tensors` and :meth:`to_dict` took apart.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+        plain : mapping
+            As read from JSON, or as :meth:`to_dict` made it.
+
+        Returns
+        -------
+        LatentStatistics
 
         Raises
         ------

@@ -239,6 +239,11 @@ class Likeness:
             Raw units, at the size that the network sees.
         top : float or None
             Highest value of the pixel type; None for floating point numbers.
+
+        Yields
+        ------
+        Unlikeness
+            Nothing comes of an image that is like them.
         """
         looks = [Appearance.of(tile) for tile in cut_tiles(pixels, self.tile)]
         distances = [self.distance(look) for look in looks]

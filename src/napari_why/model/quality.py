@@ -310,7 +310,15 @@ class QualityFit:
         self._tile: tuple[int, int] | None = None
 
     def add(self, pixels: Numbers, label: str) -> None:
-        """Take an image (C, H, W), raw units at the size that the network sees, and its class."""
+        """Take an image (C, H, W), raw units at the size that the network sees, and its class.
+
+        Parameters
+        ----------
+        pixels : ndarray, shape (C, H, W)
+            The first image's height and width are those of the tiles that larger ones are cut into.
+        label : str
+            Class of the image.
+        """
         self._tile = self._tile or (pixels.shape[1], pixels.shape[2])
         self._looks.append(_look(pixels, self._tile))
         self._classes.append(label)
@@ -388,6 +396,18 @@ def count_flagged(
     classes: Sequence[str] | NDArray[Any], flags: Sequence[Sequence[str]]
 ) -> dict[str, dict[str, int]]:
     """Count by class the images, those that are flagged, and those for each reason.
+
+    Parameters
+    ----------
+    classes : sequence of str
+        The class of each image.
+    flags : sequence of sequence of str
+        For what each is flagged, out of :data:`KINDS`; of the same length.
+
+    Returns
+    -------
+    dict of str to dict of str to int
+        In the order of the classes' names.
 
     Examples
     --------

@@ -191,6 +191,17 @@ def find_later_entries(plain: dict[str, Any]) -> list[str]:
 def check_format(plain: Any, file: str) -> int:
     """Return the format version of parsed JSON.
 
+    Parameters
+    ----------
+    plain : object
+        Any JSON value.
+    file : str
+        What messages call it.
+
+    Returns
+    -------
+    int
+
     Raises
     ------
     ModelFileError

@@ -38,7 +38,7 @@ from napari_why.model.description import (
 )
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.schema import FIRST_VERSION, FORMAT, VERSION
-from napari_why.networks import NETWORKS, Network, build_skeleton
+from napari_why.networks import Network, build_skeleton, find_network
 from napari_why.networks.network import fingerprint_of
 
 DESCRIPTION_FILE = "classifier.json"
@@ -189,6 +189,10 @@ class SavedFiles:
         names : (str, str)
             Of the description and of the weights.
 
+        Returns
+        -------
+        SavedFiles
+
         Raises
         ------
         ModelFileError
@@ -227,8 +231,9 @@ def _way_on(place: Path) -> str:
     if place.suffix.lower() != ".onnx":
         return ""
     return (
-        "; an ONNX file is not read here: make a torch module of it (with a converter such as "
-        "onnx2torch), wrap that (napari_why.networks.wrap), and explain it through a generator"
+        "; import the ONNX file first (napari-why import FILE --out MODEL); for methods that need "
+        "gradients make a torch module of it (with a converter such as onnx2torch) and wrap that "
+        "(napari_why.networks.wrap)"
     )
 
 
@@ -382,6 +387,11 @@ def fingerprints(plain: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> tup
         ``second_network``, ``metrics``, ``card``; JSON types.
     tensors : mapping of str to Tensor
         By :func:`name_tensors`.
+
+    Returns
+    -------
+    fingerprint, former : str
+        SHA-256, in hexadecimal.
     """
     network = {name: plain[name] for name in ("network", "preprocessing", "classes")}
     further = {name: plain[name] for name in ("latent_statistics", "second_network", "metrics")}
@@ -411,6 +421,16 @@ def find_saved(folders: Iterable[Path], fingerprint: str) -> Path | None:
 
     A classifier that is called so today comes before one that was in version 0.1.0. Folders that
     cannot be loaded are passed over.
+
+    Parameters
+    ----------
+    folders : iterable of Path
+        Looked through in this order until one is found.
+    fingerprint : str
+
+    Returns
+    -------
+    Path or None
     """
     former = None
     for folder in folders:
@@ -429,7 +449,20 @@ def find_saved(folders: Iterable[Path], fingerprint: str) -> Path | None:
 def name_tensors(
     network: Network, second: Network | None, statistics: LatentStatistics | None
 ) -> dict[str, Tensor]:
-    """Return all tensors of a classifier by the names under which they are saved."""
+    """Return all tensors of a classifier by the names under which they are saved.
+
+    Parameters
+    ----------
+    network : Network
+    second : Network or None
+        The second network.
+    statistics : LatentStatistics or None
+
+    Returns
+    -------
+    dict of str to Tensor
+        On the CPU, contiguous, none sharing memory with another.
+    """
     parts = {
         NETWORK: network.state_dict(),
         LATENT: {} if statistics is None else statistics.tensors(),
@@ -477,7 +510,7 @@ def _check_configuration(folder: Path, skeleton: Network, given: Mapping[str, An
     """Compare what was asked for with what the network says of itself, by which it is known."""
     built = json.loads(json.dumps(dict(skeleton.configuration())))
     # one side may stand for both; weights to start from are not looked at
-    ignored = {"size", *NETWORKS.named(given["name"]).initial_weights}
+    ignored = {"size", *find_network(given["name"]).initial_weights}
     differing = [name for name in given if name not in ignored and given[name] != built.get(name)]
     if differing:
         name = differing[0]
@@ -506,6 +539,15 @@ def _told(folder: Path) -> Iterator[None]:
 
 def check_shapes(where: str, skeleton: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Compare saved weights with those of a network without memory.
+
+    Parameters
+    ----------
+    where : str
+        What messages call the file.
+    skeleton : Module
+        The network, on torch's device ``meta`` or any other.
+    weights : mapping of str to Tensor
+        By the names of the network's state.
 
     Raises
     ------

@@ -51,7 +51,21 @@ class FieldPreprocessing(Preprocessing):
     def of(
         cls, preprocessing: Preprocessing, shape: tuple[int, int], multiple: int
     ) -> "FieldPreprocessing":
-        """Return the preprocessing of fields with the intensities of that of crops."""
+        """Return the preprocessing of fields with the intensities of that of crops.
+
+        Parameters
+        ----------
+        preprocessing : Preprocessing
+            Of the crops that the network was trained on.
+        shape : (int, int)
+            Height and width of the fields in pixels.
+        multiple : int
+            What the prepared height and width are multiples of.
+
+        Returns
+        -------
+        FieldPreprocessing
+        """
         same = {item.name: getattr(preprocessing, item.name) for item in fields(Preprocessing)}
         return cls(**(same | {"size": None, "fit": "none"}), shape=shape, multiple=multiple)
 
@@ -141,6 +155,11 @@ def for_whole_field(
     values_per_map : int
         Size of a tile; see :class:`napari_why.networks.tiled_iresnet.TiledIResNet`.
 
+    Returns
+    -------
+    WholeFieldClassifier
+        Sharing the network's weights with ``classifier``.
+
     Raises
     ------
     UnsupportedNetworkError
@@ -223,6 +242,13 @@ class FieldProgress:
 
     def each_tile(self, done: int, total: int) -> None:
         """Tell that a tile is done.
+
+        Parameters
+        ----------
+        done : int
+            Tiles of the stage that are done.
+        total : int
+            Tiles of the stage; of a single one nothing is told.
 
         Raises
         ------

@@ -1,7 +1,8 @@
 """Networks that classify and can be explained; imported, this room loads torch.
 
 Every network is one decorated function in a file of this package, put into :data:`NETWORKS` by
-:func:`register_network`. Importing the package imports its files, so a new network needs no
+:func:`register_network`; networks of other programs, which are not trained here, stand in
+:data:`FOREIGN`. Importing the package imports its files, so a new network needs no
 further line anywhere.
 """
 
@@ -19,11 +20,14 @@ from napari_why.networks.network import (
     TrainingPass,
 )
 from napari_why.networks.registry import (
+    FOREIGN,
     NETWORKS,
     NetworkEntry,
     TrainingSchedule,
     build_network,
     build_skeleton,
+    find_network,
+    register_foreign_network,
     register_network,
 )
 from napari_why.networks.wrapped import WrappedNetwork, wrap
@@ -35,6 +39,7 @@ for _name in dict.fromkeys([*_FIRST, *(_file.name for _file in iter_modules(__pa
     import_module(f"{__name__}.{_name}")
 
 __all__ = [
+    "FOREIGN",
     "NETWORKS",
     "ActNorm",
     "BlockInversion",
@@ -52,7 +57,9 @@ __all__ = [
     "WrappedNetwork",
     "build_network",
     "build_skeleton",
+    "find_network",
     "invert",
+    "register_foreign_network",
     "register_network",
     "wrap",
 ]

@@ -87,6 +87,16 @@ def map_shapes(size: Shape, blocks: int) -> list[Shape]:
 
     A block halves its maps, rounding up, as long as at least 4 pixels of the smaller side stay.
 
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width of the images in pixels.
+    blocks : int
+
+    Returns
+    -------
+    list of (int, int), length blocks + 1
+
     Examples
     --------
     >>> map_shapes((224, 224), 6)
@@ -106,7 +116,22 @@ def map_shapes(size: Shape, blocks: int) -> list[Shape]:
 def encoder_blocks(
     input_channels: int, widths: Sequence[int], shapes: Sequence[Shape]
 ) -> nn.Sequential:
-    """Return ``block1`` to ``blockN`` from images to the smallest maps."""
+    """Return ``block1`` to ``blockN`` from images to the smallest maps.
+
+    Parameters
+    ----------
+    input_channels : int
+        Of the images.
+    widths : sequence of int, length B
+        Channels after each block.
+    shapes : sequence of (int, int), length B + 1
+        From :func:`map_shapes`.
+
+    Returns
+    -------
+    Sequential
+        (N, input_channels, H, W) to (N, widths[-1], h, w).
+    """
     channels = pairwise((input_channels, *widths))
     steps = zip(channels, pairwise(shapes), strict=True)
     return nn.Sequential(
@@ -128,6 +153,11 @@ def decoder_blocks(
         Of the images.
     widths, shapes : sequence
         Those of the encoder.
+
+    Returns
+    -------
+    Sequential
+        (N, widths[-1], h, w) to (N, output_channels, H, W).
     """
     # the last block keeps its width, so that one convolution alone makes the image's channels
     upwards = [*reversed(widths), widths[0]]
@@ -207,7 +237,19 @@ class Autoencoder(GenerativeNetwork):
         return latent
 
     def decode(self, latent: Tensor, stage: str | None = None) -> Tensor:
-        """Return the images (N, C, H, W) of latents (N, K, 1, 1)."""
+        """Return the images (N, C, H, W) of latents (N, K, 1, 1).
+
+        Parameters
+        ----------
+        latent : Tensor, shape (N, K, 1, 1)
+        stage : str, optional
+            There is one only.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
+            Standardised, of the size that it was built for.
+        """
         self.check_stage(stage)
         images: Tensor = self.decoder(self.from_latent(latent))
         return images
@@ -235,7 +277,18 @@ class Autoencoder(GenerativeNetwork):
         return {"reconstruction": self.reconstruction_loss(x, maps[LATENT])}
 
     def reconstruction_loss(self, x: Tensor, latent: Tensor) -> Tensor:
-        """Return the weighted mean square error of the decoded latents against images."""
+        """Return the weighted mean square error of the decoded latents against images.
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, C, H, W)
+            Standardised images.
+        latent : Tensor, shape (N, K, 1, 1)
+
+        Returns
+        -------
+        Tensor, shape ()
+        """
         return self.reconstruction_weight * F.mse_loss(self.decode(latent), x)
 
     def configuration(self) -> Mapping[str, Any]:
@@ -319,6 +372,10 @@ def autoencoder(
     reconstruction_weight : float
         Of the mean square error in units of the channels' standard deviations.
 
+    Returns
+    -------
+    Autoencoder
+
     Raises
     ------
     ParameterError
@@ -366,6 +423,10 @@ def denoising_autoencoder(
     input_channels, classes, size, frozen, latent_dimensions, widths, reconstruction_weight
         As for :func:`autoencoder`.
 
+    Returns
+    -------
+    DenoisingAutoencoder
+
     Raises
     ------
     ParameterError
@@ -387,6 +448,20 @@ def common_configuration(
     name: str, input_channels: int, classes: int, size: Size
 ) -> dict[str, Any]:
     """Check and return what every network's configuration holds.
+
+    Parameters
+    ----------
+    name : str
+        Of the network.
+    input_channels, classes : int
+        Channels of the images and number of classes.
+    size : int or (int, int)
+        Height and width in pixels, 16 or more.
+
+    Returns
+    -------
+    dict
+        JSON types; ``size`` as [height, width].
 
     Raises
     ------
@@ -467,7 +542,18 @@ def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def draw_sample(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Draw a sample of N(mean, variance) such that its gradient reaches mean and variance."""
+    """Draw a sample of N(mean, variance) such that its gradient reaches mean and variance.
+
+    Parameters
+    ----------
+    mean, log_variance : Tensor
+        Of one shape; the natural logarithm of the variance. Drawn by torch's own generator.
+
+    Returns
+    -------
+    Tensor
+        Of that shape.
+    """
     return mean + (log_variance / 2).exp() * torch.randn_like(mean)
 
 
@@ -502,6 +588,10 @@ def vae(
         Larger: latents closer to the normal distribution and more independent, images blurrier.
     input_channels, classes, size, frozen, latent_dimensions, widths, reconstruction_weight
         As for :func:`~napari_why.networks.autoencoder.autoencoder`.
+
+    Returns
+    -------
+    VariationalAutoencoder
 
     Raises
     ------

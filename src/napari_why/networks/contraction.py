@@ -34,7 +34,13 @@ class BroydenMemory:
         return -self._apply(defect.flatten()).view_as(defect)
 
     def learn(self, step: Tensor, change: Tensor) -> None:
-        """Update so that the inverse Jacobian maps the ``change`` of F to the ``step`` of x."""
+        """Update so that the inverse Jacobian maps the ``change`` of F to the ``step`` of x.
+
+        Parameters
+        ----------
+        step, change : Tensor
+            Of x and of F = x + g(x) - y, of one shape. Nothing is learnt of two all but orthogonal ones.
+        """
         if len(self._left) == MEMORY:
             self.forget()  # dropping the oldest alone would leave terms that were built upon it
         s, f = step.flatten(), change.flatten()
@@ -116,7 +122,15 @@ class Track:
         return len(self.residuals)
 
     def add(self, residual: float, *, plain: bool) -> None:
-        """Take note of the residual of one more evaluation."""
+        """Take note of the residual of one more evaluation.
+
+        Parameters
+        ----------
+        residual : float
+            max|x + g(x) - y|.
+        plain : bool
+            Whether a plain fixed-point step led there, of which alone the contraction can be seen.
+        """
         self.residuals.append(residual)
         if plain and self.evaluations > 1:
             # the larger of two: a single quotient may be small by chance

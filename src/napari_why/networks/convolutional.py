@@ -106,6 +106,10 @@ def cam_net(
     joint_loss : bool
         Train a linear classifier on each block, for class activation maps at every depth.
 
+    Returns
+    -------
+    CamNet
+
     Raises
     ------
     ParameterError
@@ -200,6 +204,10 @@ def small_cnn(
         Build it frozen.
     widths : str
         One whole number a layer.
+
+    Returns
+    -------
+    SmallCNN
 
     Raises
     ------

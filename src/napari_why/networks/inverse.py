@@ -41,6 +41,18 @@ def encode_float64(network: InvertibleNetwork, x: Tensor, stage: str | None = No
 
     The network itself stays as it is: a copy computes, on the processor where the network's device
     has no float64.
+
+    Parameters
+    ----------
+    network : InvertibleNetwork
+    x : Tensor, shape (N, C, H, W)
+        Preprocessed.
+    stage : str, optional
+        One of the network's stages.
+
+    Returns
+    -------
+    Tensor, float64, shape (N, K, h, w)
     """
     twin = copy_in_float64(network)
     device = next(network.parameters()).device
@@ -72,6 +84,13 @@ def refine(
         Rounds end with the first correction below it.
     rounds : int
         At most.
+
+    Returns
+    -------
+    x : Tensor, float64, shape (N, C, H, W)
+    correction : float
+        Largest change of a pixel in the last round, of all images; in units of the channels' standard
+        deviations.
     """
     precise = [copy_in_float64(stage) for stage in stages]
     images, corrections = [], []
@@ -325,6 +344,18 @@ def invert(
 def decode(network: StagedNetwork, latent: Tensor, stage: str | None = None) -> Tensor:
     """Return the batch whose latent after ``stage`` this is.
 
+    Parameters
+    ----------
+    network : InvertibleNetwork
+        Frozen.
+    latent : Tensor, shape (N, K, h, w)
+    stage : str, optional
+        The last one by default.
+
+    Returns
+    -------
+    Tensor, shape (N, C, H, W)
+
     Raises
     ------
     InversionError
@@ -336,7 +367,20 @@ def decode(network: StagedNetwork, latent: Tensor, stage: str | None = None) -> 
 
 
 def check_channels(stages: Sequence[tuple[str, InvertibleStage]], latent: Tensor) -> None:
-    """Raise MismatchError unless ``latent`` has the channels of the last of the stages."""
+    """Raise MismatchError unless ``latent`` has the channels of the last of the stages.
+
+    Parameters
+    ----------
+    stages : sequence of (str, InvertibleStage)
+        By name, first to last.
+    latent : Tensor
+        To be of shape (N, K, h, w).
+
+    Raises
+    ------
+    MismatchError
+        It has other axes, or another number of channels.
+    """
     name, stage = stages[-1]
     free = [block.actnorm.shift.shape[1] for _, block in stage.named_blocks()]
     if free and (latent.ndim != 4 or latent.shape[1] != stage.locked + free[0]):
@@ -379,6 +423,13 @@ def invert_stages(
     bounds : mapping of str to float, optional
         Lipschitz bound of each block, by its full name; by default those that were certified for
         the size that the network was built for.
+
+    Returns
+    -------
+    x : Tensor, shape (N, C, H, W)
+        What went into the first of them.
+    blocks : tuple of BlockInversion
+        How each went, in the order in which they were undone.
     """
     reports = []
     # everything undone in the opposite order; the condition of a stage's blocks is the same for all

@@ -49,7 +49,19 @@ class StageShape:
     locked: int = 0
 
     def convolution(self, inputs: int, outputs: int, kernel_size: int) -> SpectralConv2d:
-        """Return a normalised convolution that works at this stage's resolution."""
+        """Return a normalised convolution that works at this stage's resolution.
+
+        Parameters
+        ----------
+        inputs, outputs : int
+            Channels.
+        kernel_size : int
+            In positions; odd.
+
+        Returns
+        -------
+        SpectralConv2d
+        """
         return SpectralConv2d(
             inputs,
             outputs,
@@ -122,13 +134,36 @@ class ContractiveBlock(nn.Module):
         self.register_buffer("certified_norms", torch.zeros(3))  # one a convolution of g
 
     def forward(self, x: Tensor, locked: Tensor | None = None) -> Tensor:
-        """Return the block's output for a batch (N, C, h, w) and its locked channels."""
+        """Return the block's output for a batch (N, C, h, w) and its locked channels.
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, C, h, w)
+            Free channels.
+        locked : Tensor, shape (N, L, h, w), optional
+            Of a block that was built with locked channels.
+
+        Returns
+        -------
+        Tensor, shape (N, C, h, w)
+        """
         normalised, branch = self.parts(x, locked)
         summed: Tensor = self.sum(normalised, branch)
         return summed
 
     def parts(self, x: Tensor, locked: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return u and g(u), of which the output is the sum."""
+        """Return u and g(u), of which the output is the sum.
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, C, h, w)
+            Free channels.
+        locked : Tensor, shape (N, L, h, w), optional
+
+        Returns
+        -------
+        normalised, branch : Tensor, shape (N, C, h, w)
+        """
         normalised = self.actnorm(x)
         return normalised, self.residual(normalised, self.conditioning(locked))
 
@@ -140,7 +175,19 @@ class ContractiveBlock(nn.Module):
         return conditioning
 
     def residual(self, normalised: Tensor, conditioning: Tensor | None = None) -> Tensor:
-        """Return g at u, given H x0."""
+        """Return g at u, given H x0.
+
+        Parameters
+        ----------
+        normalised : Tensor, shape (N, C, h, w)
+            u, behind the ActNorm.
+        conditioning : Tensor, shape (N, width, h, w), optional
+            From :meth:`conditioning`.
+
+        Returns
+        -------
+        Tensor, shape (N, C, h, w)
+        """
         for name, module in self.branch.named_children():
             normalised = module(normalised)
             if conditioning is not None and name == "conv1":
@@ -216,7 +263,22 @@ class InvertibleStage(nn.Module):
         return self.join(locked, free)
 
     def trace(self, x: Tensor, name: str) -> tuple[Tensor, list[ResidualBranch]]:
-        """Return the latent as ``forward`` does, and what every block added to its input."""
+        """Return the latent as ``forward`` does, and what every block added to its input.
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, C, H, W)
+            What comes into the stage.
+        name : str
+            Of the stage, which the branches are to tell.
+
+        Returns
+        -------
+        latent : Tensor, shape (N, C f^2, H / f, W / f)
+            f is the stage's downscaling.
+        branches : list of ResidualBranch
+            One a block, first to last.
+        """
         locked, free = self.split(self.enter(x))
         branches = []
         for _, block in self.named_blocks():
@@ -257,7 +319,17 @@ class InvertibleStage(nn.Module):
         return latent[:, : self.locked], latent[:, self.locked :]
 
     def join(self, locked: Tensor | None, free: Tensor) -> Tensor:
-        """Undo :meth:`split`."""
+        """Undo :meth:`split`.
+
+        Parameters
+        ----------
+        locked : Tensor, shape (N, L, h, w), or None
+        free : Tensor, shape (N, K - L, h, w)
+
+        Returns
+        -------
+        Tensor, shape (N, K, h, w)
+        """
         return free if locked is None else torch.cat([locked, free], dim=1)
 
     def named_blocks(self) -> list[tuple[str, ContractiveBlock]]:

@@ -124,7 +124,19 @@ class IResNet(InvertibleNetwork):
         return OrderedDict(self.head_blocks.named_children() if self.head_blocks else ())
 
     def run_head_block(self, block: nn.Module, maps: Tensor) -> Tensor:
-        """Return the maps of one block of the head."""
+        """Return the maps of one block of the head.
+
+        Parameters
+        ----------
+        block : Module
+            One of a convolutional head.
+        maps : Tensor, shape (N, K, h, w)
+
+        Returns
+        -------
+        Tensor, shape (N, K', h / f, w / f), rounded up
+            f is 2 for a block that halves its maps, else 1.
+        """
         made: Tensor = block(maps)
         return made
 
@@ -358,6 +370,10 @@ def iresnet(
     head_widths : str
         Maps of the blocks of the convolutional head; other heads have none. Each block halves the maps
         as long as 4 positions a side are left, so that small images are pooled less.
+
+    Returns
+    -------
+    IResNet
 
     Raises
     ------

@@ -192,7 +192,17 @@ class ModulePair:
 
 
 def check_maps(whose: str, output: Any, advice: str) -> None:
-    """Raise _FaultError unless an output is feature maps."""
+    """Raise _FaultError unless an output is feature maps.
+
+    Parameters
+    ----------
+    whose : str
+        Whose output it is, the first words of the message.
+    output : object
+        Whatever a module returned.
+    advice : str
+        What to do, its last words.
+    """
     if not isinstance(output, Tensor) or output.ndim != 4:
         raise _FaultError(
             f"{whose} gives {_described(output)}; expected one tensor of feature maps "
@@ -220,6 +230,12 @@ class Trial:
 
         Nothing of them is changed: copies are tried. Where none of the usual sizes fits, or where
         parameters get their shape with the first image only, the trial is left for later.
+
+        Parameters
+        ----------
+        pair : ModulePair
+        size : (int, int), optional
+            Height and width in pixels.
 
         Raises
         ------

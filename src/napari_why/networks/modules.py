@@ -39,6 +39,20 @@ def height_and_width(size: Size) -> tuple[int, int]:
 def read_integers(name: str, text: str, *, low: int, high: int) -> tuple[int, ...]:
     """Read ``"2,2,4"`` as (2, 2, 4).
 
+    Parameters
+    ----------
+    name : str
+        Of the parameter, for the message.
+    text : str
+        As it was typed or saved.
+    low, high : int
+        Range of each, both included.
+
+    Returns
+    -------
+    tuple of int
+        One or more.
+
     Raises
     ------
     ParameterError
@@ -58,6 +72,18 @@ def read_integers(name: str, text: str, *, low: int, high: int) -> tuple[int, ..
 
 def read_decimals(name: str, text: str, *, count: int) -> tuple[float, ...]:
     """Read ``"1,0.3"`` as (1.0, 0.3, 0.0, ...): ``count`` numbers, those left out are 0.
+
+    Parameters
+    ----------
+    name : str
+        Of the parameter, for the message.
+    text : str
+        As it was typed or saved; may be empty.
+    count : int
+
+    Returns
+    -------
+    tuple of float, length count
 
     Raises
     ------
@@ -79,6 +105,17 @@ def read_decimals(name: str, text: str, *, count: int) -> tuple[float, ...]:
 def read_locked_channels(text: str, input_channels: int) -> tuple[int, ...]:
     """Read ``"0,2"`` as the input channels (0, 2), in ascending order.
 
+    Parameters
+    ----------
+    text : str
+        As it was typed or saved; empty for none.
+    input_channels : int
+        Channels of the images.
+
+    Returns
+    -------
+    tuple of int
+
     Raises
     ------
     ParameterError
@@ -97,7 +134,18 @@ def read_locked_channels(text: str, input_channels: int) -> tuple[int, ...]:
 
 
 def check_counts(input_channels: int, classes: int) -> None:
-    """Raise ParameterError unless there are a channel and two classes at least."""
+    """Raise ParameterError unless there are a channel and two classes at least.
+
+    Parameters
+    ----------
+    input_channels, classes : int
+        Channels of the images and number of classes.
+
+    Raises
+    ------
+    ParameterError
+        There are fewer.
+    """
     if input_channels < 1:
         raise ParameterError(f"input_channels: found {input_channels}; expected 1 or more")
     if classes < 2:
@@ -105,7 +153,22 @@ def check_counts(input_channels: int, classes: int) -> None:
 
 
 def check_multiple(network: str, size: tuple[int, int], factor: int) -> None:
-    """Raise ParameterError, naming sizes that fit, unless both sides are multiples of ``factor``."""
+    """Raise ParameterError, naming sizes that fit, unless both sides are multiples of ``factor``.
+
+    Parameters
+    ----------
+    network : str
+        Its name, for the message.
+    size : (int, int)
+        Height and width in pixels.
+    factor : int
+        By which the network scales down.
+
+    Raises
+    ------
+    ParameterError
+        A side is no multiple.
+    """
     if any(side % factor for side in size):
         fitting = " or ".join(
             " x ".join(str(max(factor, _multiple(side, factor, up))) for side in size)
@@ -118,7 +181,22 @@ def check_multiple(network: str, size: tuple[int, int], factor: int) -> None:
 
 
 def check_smallest(network: str, size: tuple[int, int], smallest: int) -> None:
-    """Raise ParameterError unless both sides have ``smallest`` pixels at least."""
+    """Raise ParameterError unless both sides have ``smallest`` pixels at least.
+
+    Parameters
+    ----------
+    network : str
+        Its name, for the message.
+    size : (int, int)
+        Height and width in pixels.
+    smallest : int
+        Pixels.
+
+    Raises
+    ------
+    ParameterError
+        A side is shorter.
+    """
     if min(size) < smallest:
         raise ParameterError(
             f"size: found {size[0]} x {size[1]}; {network} needs {smallest} x {smallest} or more"
@@ -126,7 +204,24 @@ def check_smallest(network: str, size: tuple[int, int], smallest: int) -> None:
 
 
 def check_batch(network: str, x: Tensor, channels: int, factor: int = 1) -> None:
-    """Raise MismatchError unless ``x`` is (N, channels, multiple of factor, multiple of factor)."""
+    """Raise MismatchError unless ``x`` is (N, channels, multiple of factor, multiple of factor).
+
+    Parameters
+    ----------
+    network : str
+        Its name, for the message.
+    x : Tensor
+        A batch.
+    channels : int
+        C.
+    factor : int
+        By which the network scales down; 1 takes any height and width.
+
+    Raises
+    ------
+    MismatchError
+        Another number of axes or channels, or a side that is no multiple.
+    """
     if x.ndim != 4 or x.shape[1] != channels or any(side % factor for side in x.shape[2:]):
         sides = f"height and width multiples of {factor}" if factor > 1 else "any height and width"
         raise MismatchError(
@@ -143,7 +238,16 @@ class ResidualSum(nn.Module):
     """The sum of a skip connection and a branch, as a module so that hooks and rules see it."""
 
     def forward(self, skip: Tensor, branch: Tensor) -> Tensor:
-        """Return ``skip + branch``."""
+        """Return ``skip + branch``.
+
+        Parameters
+        ----------
+        skip, branch : Tensor, shape (N, C, h, w)
+
+        Returns
+        -------
+        Tensor, shape (N, C, h, w)
+        """
         return skip + branch
 
 
@@ -243,7 +347,19 @@ ELU_HEAD_WIDTH = 64
 
 
 def linear_head(features: int, classes: int) -> nn.Sequential:
-    """Global average pooling and one linear layer: class activation maps exist for it."""
+    """Global average pooling and one linear layer: class activation maps exist for it.
+
+    Parameters
+    ----------
+    features : int
+        K, of the last maps.
+    classes : int
+
+    Returns
+    -------
+    Sequential
+        (N, K, h, w) to logits (N, classes), of any height and width.
+    """
     return nn.Sequential(
         OrderedDict(
             pool=nn.AdaptiveAvgPool2d(1),
@@ -254,7 +370,19 @@ def linear_head(features: int, classes: int) -> nn.Sequential:
 
 
 def thesis_head(features: int, classes: int) -> nn.Sequential:
-    """Global average pooling, then 256 - dropout 0.4 - 100 - ReLU - classes (Otto 2022)."""
+    """Global average pooling, then 256 - dropout 0.4 - 100 - ReLU - classes (Otto 2022).
+
+    Parameters
+    ----------
+    features : int
+        K, of the last maps.
+    classes : int
+
+    Returns
+    -------
+    Sequential
+        (N, K, h, w) to logits (N, classes), of any height and width.
+    """
     return nn.Sequential(
         OrderedDict(
             pool=nn.AdaptiveAvgPool2d(1),
@@ -273,6 +401,17 @@ def elu_head(features: int, classes: int) -> nn.Sequential:
 
     A linear head on pooled maps sees their means alone; here a position is judged by itself before
     it is averaged, so that texture (a fragmented network of mitochondria, say) can be learnt.
+
+    Parameters
+    ----------
+    features : int
+        K, of the last maps.
+    classes : int
+
+    Returns
+    -------
+    Sequential
+        (N, K, h, w) to logits (N, classes), of any height and width.
     """
     return nn.Sequential(
         OrderedDict(
@@ -346,6 +485,10 @@ def head_blocks(
     resolution : (int, int)
         Height and width of the latent.
 
+    Returns
+    -------
+    OrderedDict of str to HeadBlock
+
     Examples
     --------
     >>> [block.factor for block in head_blocks(8, (32, 64, 128), (16, 16)).values()]
@@ -365,6 +508,17 @@ def averaging_head(features: int, classes: int) -> nn.Sequential:
     """Global average pooling, dropout 0.2 and one linear layer: what follows convolutions.
 
     Class activation maps exist for it, as for :func:`linear_head`.
+
+    Parameters
+    ----------
+    features : int
+        K, of the last maps.
+    classes : int
+
+    Returns
+    -------
+    Sequential
+        (N, K, h, w) to logits (N, classes), of any height and width.
     """
     return nn.Sequential(
         OrderedDict(
@@ -386,7 +540,21 @@ HEADS = {
 
 
 def make_head(name: HeadName, features: int, classes: int) -> nn.Sequential:
-    """Return the head called ``name``; of ``convolutional`` what stands behind its blocks."""
+    """Return the head called ``name``; of ``convolutional`` what stands behind its blocks.
+
+    Parameters
+    ----------
+    name : str
+        A key of :data:`HEADS`.
+    features : int
+        K, of the last maps.
+    classes : int
+
+    Returns
+    -------
+    Sequential
+        (N, K, h, w) to logits (N, classes), of any height and width.
+    """
     return HEADS[name](features, classes)
 
 

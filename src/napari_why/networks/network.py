@@ -57,6 +57,11 @@ class NetworkUse:
     ) -> Iterator[None]:
         """Explain the network: wait until no other thread does.
 
+        Parameters
+        ----------
+        on_event, cancelled
+            See :mod:`napari_why.core.events`; asked while it waits.
+
         Raises
         ------
         NetworkBusyError
@@ -92,6 +97,11 @@ class NetworkUse:
         cancelled: events.Cancelled = events.never_cancelled,
     ) -> Iterator[None]:
         """Train the network: wait for the explanation that is under way, and refuse all others.
+
+        Parameters
+        ----------
+        on_event, cancelled
+            See :mod:`napari_why.core.events`; asked while it waits.
 
         Raises
         ------
@@ -178,6 +188,9 @@ class Network(nn.Module, ABC):
         Whether :meth:`freeze` lays the weights out with the channels of a position side by side. On a
         processor, passes and gradients of most networks are quicker so; no value changes. A network
         whose modules look at how maps lie in memory (``view``) may not work with it.
+    black_box : bool
+        Whether it can be asked for logits alone: it has neither gradients nor maps of layers, and its
+        ``encode`` gives the image itself.
     use : NetworkUse
         Who is at work with it; networks that share weights share it.
     """
@@ -186,6 +199,7 @@ class Network(nn.Module, ABC):
     input_channels: int
     classes: int
     frozen: bool = False
+    black_box: bool = False
     channels_last: ClassVar[bool] = False
 
     def __init__(self) -> None:
@@ -301,6 +315,28 @@ class Network(nn.Module, ABC):
         self.frozen = True
 
 
+def refuse_black_box(network: Network, what: str) -> None:
+    """Raise UnsupportedNetworkError where a network can be asked for logits alone.
+
+    Parameters
+    ----------
+    network : Network
+    what : str
+        What was asked for: ``"an embedding"``.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        It can.
+    """
+    if network.black_box:
+        raise UnsupportedNetworkError(
+            f"{network.name}: found a network that can be asked for logits alone; expected one with "
+            f"maps of its layers, which {what} is made of; make a torch module of it and wrap that "
+            "(napari_why.networks.wrap)"
+        )
+
+
 class SequentialNetwork(Network):
     """A chain of named layers and a head in ``classifier``: what most classifiers are.
 
@@ -378,15 +414,51 @@ class DecodingNetwork(Network):
 
     @abstractmethod
     def encode_to(self, x: Tensor, stage: str) -> Tensor:
-        """Return the latent (N, K, h, w) after ``stage`` of a batch (N, C, H, W)."""
+        """Return the latent (N, K, h, w) after ``stage`` of a batch (N, C, H, W).
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, C, H, W)
+            Preprocessed.
+        stage : str
+            One of ``stage_names``.
+
+        Returns
+        -------
+        Tensor, shape (N, K, h, w)
+        """
 
     @abstractmethod
     def encode_from(self, latent: Tensor, stage: str) -> Tensor:
-        """Return the last feature maps of a latent that was taken after ``stage``."""
+        """Return the last feature maps of a latent that was taken after ``stage``.
+
+        Parameters
+        ----------
+        latent : Tensor, shape (N, K, h, w)
+        stage : str
+            The stage it was taken after.
+
+        Returns
+        -------
+        Tensor, shape (N, K', h', w')
+            What ``head`` takes.
+        """
 
     @abstractmethod
     def decode(self, latent: Tensor, stage: str | None = None) -> Tensor:
-        """Return the batch (N, C, H, W) of a latent taken after ``stage`` (None: the last)."""
+        """Return the batch (N, C, H, W) of a latent taken after ``stage`` (None: the last).
+
+        Parameters
+        ----------
+        latent : Tensor, shape (N, K, h, w)
+        stage : str, optional
+            The stage it was taken after.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
+            Preprocessed, like the images that are encoded.
+        """
 
     def last_latent(self, x: Tensor) -> Tensor:
         """Return the latent after the last stage, which ``decode`` takes.
@@ -464,6 +536,17 @@ class GenerativeNetwork(DecodingNetwork):
     def prior_latents(self, count: int, generator: torch.Generator) -> Tensor:
         """Draw latents (count, K, 1, 1) from the standard normal distribution, on the CPU.
 
+        Parameters
+        ----------
+        count : int
+            How many.
+        generator : torch.Generator
+            On the CPU.
+
+        Returns
+        -------
+        Tensor, shape (count, K, 1, 1)
+
         Raises
         ------
         UnsupportedNetworkError
@@ -492,6 +575,11 @@ def fingerprint_of(weights: Mapping[str, Tensor], configuration: Mapping[str, An
         Their order does not matter; names, types, shapes and every bit do.
     configuration : mapping
         JSON types.
+
+    Returns
+    -------
+    str
+        64 characters.
 
     Examples
     --------

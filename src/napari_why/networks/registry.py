@@ -243,6 +243,25 @@ class NetworkEntry:
 
 
 NETWORKS: Registry[NetworkEntry] = Registry("network", "napari_why.networks")
+# What is never trained here: networks that a file of another program is loaded into. Apart from the
+# others, so that no menu offers them for a training.
+FOREIGN: Registry[NetworkEntry] = Registry("network", "napari_why.foreign_networks")
+
+
+def find_network(name: str) -> NetworkEntry:
+    """Return the network of that name, one that is trained here or one of another program.
+
+    Raises
+    ------
+    ParameterError
+        There is none.
+
+    Examples
+    --------
+    >>> find_network("onnx").title
+    'ONNX file (onnx)'
+    """
+    return FOREIGN[name] if name in FOREIGN else NETWORKS.named(name)
 
 
 def register_network(
@@ -263,6 +282,11 @@ def register_network(
     purpose : str
         What it is for, in a sentence for the user.
 
+    Returns
+    -------
+    callable
+        The decorator, which returns the builder as it is.
+
     Examples
     --------
     >>> from napari_why.networks import NETWORKS
@@ -272,6 +296,29 @@ def register_network(
 
     def register(builder: BuilderType) -> BuilderType:
         NETWORKS.add(NetworkEntry(title, source, builder, training, purpose))
+        return builder
+
+    return register
+
+
+def register_foreign_network(*, title: str, source: str) -> Callable[[BuilderType], BuilderType]:
+    """Put the decorated builder into :data:`FOREIGN` under its own name.
+
+    Parameters
+    ----------
+    title : str
+        Name for the user.
+    source : str
+        Where such networks come from.
+
+    Returns
+    -------
+    callable
+        The decorator.
+    """
+
+    def register(builder: BuilderType) -> BuilderType:
+        FOREIGN.add(NetworkEntry(title, source, builder))
         return builder
 
     return register
@@ -292,7 +339,7 @@ def build_network(
     Parameters
     ----------
     name : str
-        A key of :data:`NETWORKS`.
+        A key of :data:`NETWORKS` or :data:`FOREIGN`.
     input_channels, classes : int
         Channels of the images and number of classes.
     size : int or (int, int)
@@ -303,6 +350,11 @@ def build_network(
         Of the initial weights; torch's own generator stays as it is.
     **parameters
         The builder's annotated parameters, see :func:`napari_why.core.options.parameters_of`.
+
+    Returns
+    -------
+    Network
+        On the CPU.
 
     Raises
     ------
@@ -315,7 +367,7 @@ def build_network(
     >>> network(torch.zeros(1, 2, 32, 32)).shape
     torch.Size([1, 3])
     """
-    builder = NETWORKS.named(name).builder
+    builder = find_network(name).builder
     checked = validated(builder, parameters)
     # the CPU's generator alone: networks are built there, also where they are trained elsewhere; and
     # torch.manual_seed, which seeds a GPU's too, takes a note of all callers for when there is one
@@ -343,6 +395,6 @@ def build_skeleton(configuration: Mapping[str, Any]) -> Network:
         See :func:`build_network`.
     """
     values = dict(configuration)
-    values |= NETWORKS.named(values["name"]).initial_weights
+    values |= find_network(values["name"]).initial_weights
     with no_doors():
         return build_network(**values)

@@ -1,7 +1,7 @@
 """ResNeXt-50 behind an RGB composite, with weights from torchvision, from a file, or random."""
 
 import pickle  # for the name of the error alone that torch raises
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlparse
@@ -127,8 +127,18 @@ def imagenet_state() -> Mapping[str, Tensor]:
     return state
 
 
-def read_state(path: Path) -> Mapping[str, Tensor]:
+def read_state(path: Path, *, nested: Sequence[str] = ()) -> Mapping[str, Tensor]:
     """Read a state dict from .safetensors or from torch's own format, tensors only.
+
+    Parameters
+    ----------
+    path : Path
+    nested : sequence of str
+        Under which of these names the state dict may stand, where the file is a checkpoint of more.
+
+    Returns
+    -------
+    mapping of str to Tensor
 
     Raises
     ------
@@ -151,6 +161,10 @@ def read_state(path: Path) -> Mapping[str, Tensor]:
             f"{path}: found a file that cannot be read ({type(error).__name__}); expected a state "
             "dict of tensors; download it again"
         ) from error
+    if isinstance(state, Mapping):
+        state = next(
+            (state[name] for name in nested if isinstance(state.get(name), Mapping)), state
+        )
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelFileError(f"{path}: found {type(state).__name__}; expected a dict of tensors")
     return state
@@ -306,6 +320,10 @@ def resnext50(
         ``imagenet`` downloads torchvision's weights once; ``random``; or a path.
     head : str
         ``thesis`` (Otto 2022) or ``linear``, for which class activation maps exist.
+
+    Returns
+    -------
+    ResNeXt50
 
     Raises
     ------

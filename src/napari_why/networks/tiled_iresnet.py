@@ -55,6 +55,10 @@ def tiles_of(shape: tuple[int, int], side: int, halo: int) -> list[Tile]:
     halo : int
         How much wider ``outer`` is on every side, as far as the map goes.
 
+    Returns
+    -------
+    list of Tile
+
     Examples
     --------
     >>> [(tile.inner[1], tile.outer[1]) for tile in tiles_of((4, 9), 5, 2)]
@@ -67,13 +71,35 @@ def tiles_of(shape: tuple[int, int], side: int, halo: int) -> list[Tile]:
 
 
 def scale_window(window: Window, factor: int) -> Window:
-    """Return a window on a map that is ``factor`` times as fine."""
+    """Return a window on a map that is ``factor`` times as fine.
+
+    Parameters
+    ----------
+    window : (slice, slice)
+        Rows and columns.
+    factor : int
+
+    Returns
+    -------
+    (slice, slice)
+    """
     rows, columns = (slice(s.start * factor, s.stop * factor) for s in window)
     return rows, columns
 
 
 def within(inner: Window, outer: Window) -> Window:
-    """Return where ``inner`` lies in ``outer``."""
+    """Return where ``inner`` lies in ``outer``.
+
+    Parameters
+    ----------
+    inner, outer : (slice, slice)
+        Rows and columns on one map.
+
+    Returns
+    -------
+    (slice, slice)
+        Rows and columns of a map that holds ``outer`` alone.
+    """
     rows, columns = (
         slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True)
     )
@@ -109,6 +135,10 @@ def forward_tiled(stage: InvertibleStage, x: Tensor, side: int, each_tile: EachT
     side : int
         Of a tile, in positions of the latent.
     each_tile : callable
+
+    Returns
+    -------
+    Tensor, shape (N, C f^2, h / f, w / f)
     """
     factor = stage.downscale.downscale_factor
     shape = (x.shape[-2] // factor, x.shape[-1] // factor)
@@ -133,6 +163,10 @@ def run_block_tiled(block: HeadBlock, maps: Tensor, side: int, each_tile: EachTi
     side : int
         Of a tile, in positions of the result.
     each_tile : callable
+
+    Returns
+    -------
+    Tensor, shape (N, K', h / f, w / f), rounded up
     """
     factor = block.factor
     height, width = (-(-size // factor) for size in maps.shape[-2:])
@@ -171,6 +205,10 @@ def invert_tiled(
     bounds : mapping of str to float
         Lipschitz bound of each block on maps of any size.
 
+    Returns
+    -------
+    Tensor, shape (N, C, h, w)
+
     Raises
     ------
     InversionError
@@ -204,6 +242,21 @@ def inverse_halo(
 
     Each block needs its field of view once for every step of its iteration; the steps are counted
     on windows in the middle and where the latent is largest.
+
+    Parameters
+    ----------
+    name : str
+        Of the stage.
+    stage : InvertibleStage
+        Frozen.
+    latent : Tensor, shape (N, K, h, w)
+        After the stage.
+    bounds : mapping of str to float
+        Lipschitz bound of each block on maps of any size, by its full name.
+
+    Returns
+    -------
+    int
     """
     windows = [latent[_all(window)] for window in _probes(latent)]
     reach = {f"{name}.{key}": _reach(block) for key, block in stage.named_blocks()}

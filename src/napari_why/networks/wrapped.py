@@ -151,6 +151,10 @@ def wrap(
     **configuration
         The builder's further keyword arguments (``size`` and JSON values); needed for saving only.
 
+    Returns
+    -------
+    WrappedNetwork
+
     Raises
     ------
     ParameterError
@@ -168,8 +172,9 @@ def wrap(
     for name_of, given in (("encoder", encoder), ("head", head)):
         if not isinstance(given, nn.Module):
             raise ParameterError(
-                f"{name_of}: found {given!r:.80}; expected a torch module; an ONNX file is not read "
-                "here: make a torch module of it first (with a converter such as onnx2torch)"
+                f"{name_of}: found {given!r:.80}; expected a torch module; an ONNX file is "
+                "imported (napari_why.import_model), or made a torch module of first (with a converter "
+                "such as onnx2torch)"
             )
     known = dict(encoder.named_modules())
     unknown = [layer for layer in layers if layer not in known or layer in ("", "encoder")]

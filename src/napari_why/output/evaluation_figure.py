@@ -31,6 +31,11 @@ def draw_evaluation(evaluation: Evaluation, classes: Sequence[str], path: str | 
     path : str or Path
         Ends in .png or .svg; an existing file of ours is replaced.
 
+    Returns
+    -------
+    Path
+        The file.
+
     Raises
     ------
     ImageWriteError
@@ -48,6 +53,13 @@ def draw_distribution(axes: Axes, evaluation: Evaluation, classes: Sequence[str]
     """Draw how the predicted probabilities of the images that count are spread, by true class.
 
     With two classes the probability is that of the second; with more, that of the true class.
+
+    Parameters
+    ----------
+    axes : Axes
+    evaluation : Evaluation
+    classes : sequence of str
+        The classifier's.
     """
     counted = evaluation.predictions
     counted = counted[counted["counted"]]
@@ -64,7 +76,15 @@ def draw_distribution(axes: Axes, evaluation: Evaluation, classes: Sequence[str]
 
 
 def draw_confusion(axes: Axes, evaluation: Evaluation, classes: Sequence[str]) -> None:
-    """Draw how many images of each class are predicted as each class, coloured by their share."""
+    """Draw how many images of each class are predicted as each class, coloured by their share.
+
+    Parameters
+    ----------
+    axes : Axes
+    evaluation : Evaluation
+    classes : sequence of str
+        The classifier's, in the order of the matrix.
+    """
     counts: Any = np.array(evaluation.metrics["confusion_matrix"])
     # Shares of the true class: with classes of unlike size, counts would colour the larger one.
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)

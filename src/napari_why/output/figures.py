@@ -146,7 +146,19 @@ def draw_counterfactual(
 
 
 def counterfactual_figure(result: Counterfactual, source: "DataArray | None" = None) -> Figure:
-    """Return the figure that :func:`draw_counterfactual` writes, for matplotlib."""
+    """Return the figure that :func:`draw_counterfactual` writes, for matplotlib.
+
+    Parameters
+    ----------
+    result : Counterfactual
+    source : DataArray, optional
+        The image that was changed; gives the scale bar its pixel size.
+
+    Returns
+    -------
+    Figure
+        A row a channel: before, after, change; and the probability over alpha.
+    """
     count = len(result.channels)
     # inches: panels about 2.4 wide and high, and above them room for the title
     figure = Figure(figsize=(9.6, 0.9 + 2.4 * count), layout="constrained")
@@ -188,6 +200,10 @@ def animation_frame(result: Counterfactual, changes: NDArray[np.float32], index:
         Of the whole series, which settles the colours.
     index : int
         Which alpha.
+
+    Returns
+    -------
+    Figure
     """
     count = len(result.channels)
     # inches: a column a channel and one for the curve; image and change, with their titles and bar
@@ -241,6 +257,11 @@ def draw_class_maps(result: ClassMaps, path: str | Path) -> Path:
     result : ClassMaps
     path : str or Path
         Ends in .png or .svg; an existing file is replaced.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
@@ -366,9 +387,12 @@ def draw_image(
 
     Parameters
     ----------
+    axes : Axes
     pixels : ndarray, shape (H, W)
     contrast_of : ndarray, shape (H, W)
         The pixels that settle black and white: those of the source, for before and after alike.
+    title : str
+        Above the panel.
 
     Returns
     -------
@@ -383,7 +407,23 @@ def draw_image(
 
 
 def draw_change(axes: Axes, change: NDArray[Any], limit: float, title: str) -> image.AxesImage:
-    """Draw a change (H, W) from -limit (blue) over zero (white) to limit (red)."""
+    """Draw a change (H, W) from -limit (blue) over zero (white) to limit (red).
+
+    Parameters
+    ----------
+    axes : Axes
+    change : ndarray, shape (H, W)
+        Grey levels.
+    limit : float
+        Grey levels; above 0.
+    title : str
+        Above the panel.
+
+    Returns
+    -------
+    AxesImage
+        For a colour bar.
+    """
     drawn = axes.imshow(
         change, cmap=CHANGE_COLORMAP, vmin=-limit, vmax=limit, interpolation="nearest"
     )
@@ -393,14 +433,28 @@ def draw_change(axes: Axes, change: NDArray[Any], limit: float, title: str) -> i
 
 
 def hatch(axes: Axes, mask: NDArray[np.bool_]) -> None:
-    """Hatch where a mask (H, W) is true."""
+    """Hatch where a mask (H, W) is true.
+
+    Parameters
+    ----------
+    axes : Axes
+    mask : ndarray of bool, shape (H, W)
+    """
     if mask.any():
         with rc_context({"hatch.color": "0.35", "hatch.linewidth": HATCH_LINE}):
             axes.contourf(mask, levels=(0.5, 1.5), colors="none", hatches=(HATCH,))
 
 
 def draw_probability(axes: Axes, result: Counterfactual, alpha: float) -> None:
-    """Draw the target's probability over alpha, with one alpha marked on it."""
+    """Draw the target's probability over alpha, with one alpha marked on it.
+
+    Parameters
+    ----------
+    axes : Axes
+    result : Counterfactual
+    alpha : float
+        The one that is marked.
+    """
     target = result.classes.index(result.target)
     probability = result.probabilities[:, target]
     axes.plot(result.alphas, probability, color="0.4", marker=".")
@@ -427,7 +481,16 @@ def _probability_at(result: Counterfactual, alpha: float) -> float:
 
 
 def draw_scale_bar(axes: Axes, grid: Grid, source: "DataArray") -> None:
-    """Draw a bar of a round length, about a quarter of the width, where the unit is known."""
+    """Draw a bar of a round length, about a quarter of the width, where the unit is known.
+
+    Parameters
+    ----------
+    axes : Axes
+    grid : Grid
+        Of the pixels that are drawn, on those of the source.
+    source : DataArray
+        Tells pixel size and unit; there is no bar unless that is µm.
+    """
     if source.attrs.get("unit") != "um":
         return
     pixel = spatial_scale(source)[1] * grid.step[1]
@@ -465,13 +528,27 @@ def round_length(length: float) -> float:
 
 
 def write_title(figure: Figure, text: str, size: float) -> None:
-    """Write above the whole figure, in as many lines as its width asks for."""
+    """Write above the whole figure, in as many lines as its width asks for.
+
+    Parameters
+    ----------
+    figure : Figure
+    text : str
+    size : float
+        Of the letters, in points.
+    """
     letters = int(LETTERS_PER_INCH * figure.get_figwidth())
     figure.suptitle(fill(text, letters), fontsize=size)
 
 
 def label_beside(axes: Axes, text: str) -> None:
-    """Write on the left of an image, upwards."""
+    """Write on the left of an image, upwards.
+
+    Parameters
+    ----------
+    axes : Axes
+    text : str
+    """
     axes.text(
         -0.04,  # just outside: axes coordinates run from 0 to 1
         0.5,
@@ -532,6 +609,19 @@ def _pad_to_even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def save_figure(figure: Figure, target: Path, record: Record) -> Path:
     """Write a figure as PNG or SVG, marked as ours; none of the record's sources is written over.
+
+    Parameters
+    ----------
+    figure : Figure
+    target : Path
+        Ends in .png or .svg.
+    record : Record
+        Names the sources.
+
+    Returns
+    -------
+    Path
+        ``target``.
 
     Raises
     ------

@@ -41,6 +41,10 @@ def copy_generation(maker: "Maker", record: Record, folder: str | Path | None = 
         Of a :class:`~napari_why.generation.GeneratedImages`, a reconstruction or predicted channels.
     folder : path, optional
         Where a generator or predictor is saved; a classifier knows its own.
+
+    Returns
+    -------
+    Snippet
     """
     from napari_why.model import Classifier
 
@@ -134,7 +138,18 @@ def _add_predicted_channel(lines: Lines, model: str, name: str, record: Record) 
 
 
 def copy_generator_training(dataset: "Dataset", options: Mapping[str, Any]) -> Snippet:
-    """Return the training of a generator; ``options`` are those of its ``GeneratorOptions``."""
+    """Return the training of a generator; ``options`` are those of its ``GeneratorOptions``.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    options : mapping
+        By name; only those that differ from the defaults are written.
+
+    Returns
+    -------
+    Snippet
+    """
     from napari_why.fitting.fit_generator import GeneratorOptions
 
     lines = Lines()
@@ -152,7 +167,20 @@ def copy_generator_training(dataset: "Dataset", options: Mapping[str, Any]) -> S
 def copy_predictor_training(
     dataset: "Dataset", channel: str, options: Mapping[str, Any]
 ) -> Snippet:
-    """Return the training of a predictor of a channel, by its ``PredictorOptions``."""
+    """Return the training of a predictor of a channel, by its ``PredictorOptions``.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    channel : str
+        The one to predict.
+    options : mapping
+        By name; only those that differ from the defaults are written.
+
+    Returns
+    -------
+    Snippet
+    """
     from napari_why.fitting.fit_channel_predictor import PredictorOptions
 
     lines = Lines()
@@ -171,7 +199,21 @@ def copy_predictor_training(
 def copy_translation_training(
     classifier: "Classifier", dataset: "Dataset", options: Mapping[str, Any], *, flow: bool
 ) -> Snippet:
-    """Return the training of a classifier's translators, or of its flow, by their options."""
+    """Return the training of a classifier's translators, or of its flow, by their options.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    dataset : Dataset
+    options : mapping
+        By name; only those that differ from the defaults are written.
+    flow : bool
+        Whether a flow was trained; else translators.
+
+    Returns
+    -------
+    Snippet
+    """
     from napari_why.adversarial import CycleGanOptions, FlowOptions
 
     lines = Lines()

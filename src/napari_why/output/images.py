@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from napari_why.core.errors import ParameterError
 from napari_why.core.pictures import Picture
 from napari_why.core.record import Record
-from napari_why.images import Grid, first_centre, make_image, spatial_scale
+from napari_why.images import (
+    NO_LENGTH,
+    Grid,
+    PixelSize,
+    first_centre,
+    make_image,
+    spatial_scale,
+)
 
 # Only for the error's sentence: whatever has the five parts of a result is taken, a class of
 # another package too.
@@ -21,7 +28,10 @@ KNOWN_RESULTS = "Attribution, Counterfactual, Measurement, Reconstruction or Gen
 class Result(Protocol):
     """A result with pictures; attributions, counterfactuals and the others all are one.
 
-    A new kind of result needs these five, and no line in this room.
+    A new kind of result needs these five, and no line in this room. One that is about no image of the
+    user's, such as drawn images, may have a ``pixel_size`` (:class:`~napari_why.images.PixelSize`, of the
+    pixels that ``grid`` counts in) too: beside layers in micrometres napari doubts the units of all, if
+    one counts in pixels.
     """
 
     # Properties, since results are frozen: a plain attribute would promise that it can be set.
@@ -67,6 +77,12 @@ def require_result(found: Any) -> Result:
     )
 
 
+def pixel_size_of(result: Result) -> PixelSize:
+    """Return how large the pixels are that a result's grid counts in, as far as it knows."""
+    found = getattr(result, "pixel_size", None)
+    return found if isinstance(found, PixelSize) else NO_LENGTH
+
+
 # What the map of all channels together is called among the channels of a file.
 JOINT = "all channels"
 
@@ -82,7 +98,7 @@ def result_image(result: Result, source: xr.DataArray | None = None) -> xr.DataA
         channel's error; generated images their series.
     source : DataArray, optional
         The image that the result is about; gives pixel size, unit and source. Without it pixels
-        have no size.
+        have the size that the result knows, if any.
 
     Returns
     -------
@@ -97,14 +113,32 @@ def result_image(result: Result, source: xr.DataArray | None = None) -> xr.DataA
     dims = ("t", "c", "y", "x")[-data.ndim :]
     channels = _channels(pictures)
     if source is None:
-        return make_image(data, dims, channels)
+        size = pixel_size_of(result).on(result.grid)
+        return make_image(
+            data, dims, channels, pixel_size={"y": size.y, "x": size.x}, unit=size.unit
+        )
     return place_on_source(data, channels, result.grid, source)
 
 
 def place_on_source(
     data: NDArray[Any], channels: Sequence[str], grid: Grid, source: xr.DataArray
 ) -> xr.DataArray:
-    """Return pixels (c, y, x) or (t, c, y, x) on a grid of an image, with its place and unit."""
+    """Return pixels (c, y, x) or (t, c, y, x) on a grid of an image, with its place and unit.
+
+    Parameters
+    ----------
+    data : ndarray, shape (C, H, W) or (T, C, H, W)
+    channels : sequence of str
+        Names along C.
+    grid : Grid
+        Where the pixels lie on those of the source.
+    source : DataArray
+        Tells pixel size, unit, origin and path.
+
+    Returns
+    -------
+    DataArray, dims (c, y, x) or (t, c, y, x)
+    """
     sizes = np.multiply(spatial_scale(source), grid.step)
     return make_image(
         data,
@@ -121,7 +155,19 @@ def place_on_source(
 
 
 def record_with_grid(record: Record, grid: Grid) -> Record:
-    """Return a record that tells where the pixels lie on the source's pixels."""
+    """Return a record that tells where the pixels lie on the source's pixels.
+
+    Parameters
+    ----------
+    record : Record
+    grid : Grid
+        Stands under ``grid`` in the details.
+
+    Returns
+    -------
+    Record
+        A copy.
+    """
     return replace(record, details={**record.details, "grid": asdict(grid)})
 
 

@@ -235,6 +235,17 @@ def image_name(source: str) -> str:
 def match_name(name: str, channels: Sequence[str]) -> tuple[str, bool] | None:
     """Return the channel that a name means and whether both are the same, None where it is unsure.
 
+    Parameters
+    ----------
+    name : str
+        Of a layer, or what its metadata calls it.
+    channels : sequence of str
+        Those that it may mean.
+
+    Returns
+    -------
+    (str, bool) or None
+
     Examples
     --------
     >>> match_name("A.ome: dapi [1]", ["DAPI", "TMRM"]), match_name("TMRM (561)", ["DAPI", "TMRM"])

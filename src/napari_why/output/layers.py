@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.pictures import Axis, Picture
-from napari_why.images import Grid, contrast_limits, default_colormaps, spatial_scale
+from napari_why.images import NO_LENGTH, Grid, PixelSize, contrast_limits, default_colormaps
 from napari_why.images.display import (
     NEGATIVE,
     POSITIVE,
@@ -20,7 +20,7 @@ from napari_why.images.display import (
     largest_of,
     symmetric_limits,
 )
-from napari_why.output.images import require_result
+from napari_why.output.images import pixel_size_of, require_result
 from napari_why.output.layer_metadata import LayerFacts, image_name
 from napari_why.output.raw_layers import layer_of_channel
 
@@ -69,7 +69,7 @@ def place(
     source: "Image | None",
     plane: tuple[int, ...] | None = None,
     leading: tuple[Axis, ...] = (),
-    pixels_of: "DataArray | None" = None,
+    pixel_size: PixelSize = NO_LENGTH,
 ) -> Placement:
     """Place a grid on a raw layer, half-pixel shift included.
 
@@ -83,8 +83,12 @@ def place(
         Index on each of the raw layer's axes before y and x.
     leading : tuple of Axis, optional
         Axes that the result has in front of them all.
-    pixels_of : DataArray, optional
-        Without a source: gives the size of a pixel, which else is 1.
+    pixel_size : PixelSize
+        Of the image that the grid lies on, where there is no raw layer to tell.
+
+    Returns
+    -------
+    Placement
 
     Raises
     ------
@@ -92,7 +96,7 @@ def place(
         ``plane`` has not one index for each such axis, or one outside the layer.
     """
     if source is None:
-        return _without_source(grid, leading, pixels_of)
+        return _without_source(grid, leading, pixel_size)
     further = source.ndim - 2  # all but y and x
     extra = _extra(source, plane)
     offset = np.array([*(plane or (0,) * further), *grid.offset], dtype=float)
@@ -127,11 +131,8 @@ def _extra(source: "Image", plane: tuple[int, ...] | None) -> tuple[int, ...]:
     return (1,) * len(lengths)
 
 
-def _without_source(
-    grid: Grid, leading: tuple[Axis, ...], pixels_of: "DataArray | None"
-) -> Placement:
-    size = (1.0, 1.0) if pixels_of is None else spatial_scale(pixels_of)[-2:]
-    unit = "pixel" if pixels_of is None else str(pixels_of.attrs.get("unit", "pixel"))
+def _without_source(grid: Grid, leading: tuple[Axis, ...], pixel_size: PixelSize) -> Placement:
+    size, unit = (pixel_size.y, pixel_size.x), pixel_size.unit
     options = {
         "scale": (*(axis.step for axis in leading), *np.multiply(grid.step, size)),
         "translate": (*(axis.start for axis in leading), *np.multiply(grid.offset, size)),
@@ -240,7 +241,8 @@ def to_layers(
         result is about. Without it the result shows at every index.
     pixels_of : DataArray, optional
         Without a source: an image of the kind that the result is about, which tells the size of a
-        pixel and its unit, so that the result fits beside layers in micrometres.
+        pixel and its unit, so that the result fits beside layers in micrometres. Not needed by results
+        that know it themselves, such as generated images and class maps.
 
     Returns
     -------
@@ -270,6 +272,7 @@ def to_layers(
     # the series of two runs apart.
     identity, facts = uuid4().hex, shown.facts
     called = LayerFacts.of(sources[0]).image_name if sources else image_name(shown.record.source)
+    pixel_size = pixel_size_of(shown) if pixels_of is None else PixelSize.of(pixels_of)
     layers: list[Layer] = []
     for picture in shown.pictures().values():
         # A series keeps the axes of a stack: beside a stack (z, y, x) a series (alpha, y, x) would
@@ -279,7 +282,7 @@ def to_layers(
             sources[0] if sources else None,
             plane,
             leading=picture.leading,
-            pixels_of=pixels_of,
+            pixel_size=pixel_size,
         )
         made = _make_layers(picture, placement, sources, shown.grid)
         for channel, (layer, seen) in zip(picture.channels, made, strict=True):
@@ -424,7 +427,18 @@ def features_of(table: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def region_centre(layer: Labels, region: int) -> tuple[float, ...] | None:
-    """Return the world position of a region's centroid on every axis of its layer, None without."""
+    """Return the world position of a region's centroid on every axis of its layer, None without.
+
+    Parameters
+    ----------
+    layer : Labels
+    region : int
+        Its label.
+
+    Returns
+    -------
+    tuple of float, or None
+    """
     positions = np.argwhere(np.asarray(layer.data) == region)
     if not len(positions):
         return None
@@ -451,6 +465,11 @@ def diverging(*, evidence: bool = True, over_raw: bool = True) -> Colormap:
     over_raw : bool
         Transparent at zero: values near it leave the raw image as it is, and the stronger one is, the
         more it covers. Else black at zero, whatever the theme and whatever lies below.
+
+    Returns
+    -------
+    Colormap
+        For values from -1 to 1.
     """
     value = np.linspace(-1, 1, COLOURS)
     colours = np.where(value[:, None] > 0, POSITIVE, NEGATIVE)

@@ -44,7 +44,19 @@ def channel_of(layer: "Image") -> str | None:
 
 
 def layer_of_channel(layers: "Sequence[Image]", channel: str, index: int) -> "Image | None":
-    """Find a channel's layer by its metadata or name, else by its place in the order of channels."""
+    """Find a channel's layer by its metadata or name, else by its place in the order of channels.
+
+    Parameters
+    ----------
+    layers : sequence of Image layers
+    channel : str
+    index : int
+        Place of the channel in the order of channels.
+
+    Returns
+    -------
+    Image layer or None
+    """
     for layer in layers:
         if channel_of(layer) == channel:
             return layer
@@ -72,6 +84,11 @@ def match_layers(layers: "Sequence[Image]", channels: Sequence[str]) -> "list[Im
         From the bottom up.
     channels : sequence of str
         The classifier's.
+
+    Returns
+    -------
+    list of Image layer or None
+        One a channel.
     """
     shown = [_channel_shown(layer, channels) for layer in layers]
     images: dict[tuple[str, ...] | None, list[int]] = {}
@@ -169,7 +186,22 @@ class LayerChoice:
         *,
         several_files: bool = False,
     ) -> "LayerChoice":
-        """Note what the layers hold now."""
+        """Note what the layers hold now.
+
+        Parameters
+        ----------
+        layers : sequence of Image layers
+            One a channel.
+        channels : sequence of str
+        plane : sequence of int
+            Index on each of the layers' axes before y and x.
+        several_files : bool
+            The user says that layers of several files show one field.
+
+        Returns
+        -------
+        LayerChoice
+        """
         held = tuple(layer.data for layer in layers)
         return cls(tuple(layers), tuple(channels), tuple(plane), several_files, held)
 
@@ -337,6 +369,15 @@ def describe_offset(first: "Image", other: "Image") -> str:
 
     Positions are compared in the first layer's pixels, at the corners of both, with units, scale,
     translation, rotation, shear and affine transform as they act together.
+
+    Parameters
+    ----------
+    first, other : Image layer
+        With data of one shape.
+
+    Returns
+    -------
+    str
     """
     lengths = (_micrometres(first), _micrometres(other))
     for label, mine, theirs in zip(first.axis_labels, *lengths, strict=True):
@@ -395,6 +436,18 @@ def notes_of_choice(
     """Return what the user should know of layers that can be put together but look odd.
 
     ``confirmed``: that layers of different files show one field.
+
+    Parameters
+    ----------
+    layers : sequence of Image layers
+        One a channel.
+    channels : sequence of str
+    confirmed : bool
+        Whether the user said so.
+
+    Returns
+    -------
+    tuple of str
     """
     notes = []
     for layer, channel in zip(layers, channels, strict=True):
@@ -482,6 +535,17 @@ def pixels_of(layer: "Image", plane: Sequence[int] = ()) -> NDArray[Any]:
 
     Of several resolutions, which napari shows as they are needed, the finest is taken: a classifier
     sees what the microscope saw. What is not in memory is read part by part.
+
+    Parameters
+    ----------
+    layer : Image layer
+    plane : sequence of int
+        Index on the layer's first axes; none: all of it.
+
+    Returns
+    -------
+    ndarray
+        Of the layer's dtype.
 
     Raises
     ------

@@ -64,7 +64,18 @@ class Lines:
 
 
 def add_model(lines: Lines, classifier: "Classifier") -> str:
-    """Load the classifier in Python; return where it is."""
+    """Load the classifier in Python; return where it is.
+
+    Parameters
+    ----------
+    lines : Lines
+    classifier : Classifier
+
+    Returns
+    -------
+    str
+        Path of the classifier's folder; a usual name of one that is not saved, which is said.
+    """
     place = MODEL if classifier.folder is None else whole_path(classifier.folder)
     if classifier.folder is None:
         lines.say(UNSAVED_MODEL)
@@ -73,7 +84,20 @@ def add_model(lines: Lines, classifier: "Classifier") -> str:
 
 
 def add_dataset(lines: Lines, dataset: "Dataset", name: str = "dataset") -> str:
-    """Open the data set in Python as a variable of that name; return where it is."""
+    """Open the data set in Python as a variable of that name; return where it is.
+
+    Parameters
+    ----------
+    lines : Lines
+    dataset : Dataset
+    name : str
+        Of the variable.
+
+    Returns
+    -------
+    str
+        Path of the folder or table; a usual name of one that is in memory, which is said.
+    """
     opened = dict(dataset.opened_as)
     if "location" not in opened:
         lines.say(UNSAVED_DATA)
@@ -97,7 +121,21 @@ def add_dataset(lines: Lines, dataset: "Dataset", name: str = "dataset") -> str:
 
 
 def data_words(lines: Lines, dataset: "Dataset", *, of_train: bool = True) -> list[str]:
-    """Return the options by which the shell opens the same data set; what it has not, it says."""
+    """Return the options by which the shell opens the same data set; what it has not, it says.
+
+    Parameters
+    ----------
+    lines : Lines
+        Take the comments about what the shell has no option for.
+    dataset : Dataset
+    of_train : bool
+        Include options that only verbs which train have: channels, groups, the split.
+
+    Returns
+    -------
+    list of str
+        ``--name=value`` each, not yet quoted.
+    """
     opened = dataset.opened_as
     words = [
         f"--{name.replace('_', '-')}={whole_path(opened[name]) if name == 'plate_map' else opened[name]}"
@@ -145,6 +183,23 @@ def add_image(
 
     What is in no file is taken from the viewer in Python; where that is not possible, ``unsaved`` are
     the name that it is to be saved under first, and the sentence that says so.
+
+    Parameters
+    ----------
+    lines : Lines
+    source : str
+        Path of the image; empty for one of layers that tell none.
+    known : mapping
+        ``read_as`` and ``plane`` of the image, where they are known.
+    name : str
+        Of the variable.
+    unsaved : (str, str), optional
+        File name and sentence.
+
+    Returns
+    -------
+    (str, list of str)
+        Path, and options not yet quoted.
     """
     read_as = dict(known.get("read_as") or {})
     given = read_as.pop("path", source)
@@ -183,7 +238,19 @@ def add_image(
 
 
 def changed_values(values: Mapping[str, Any], parameters: Sequence[Parameter]) -> dict[str, Any]:
-    """Return the values of parameters that differ from their defaults."""
+    """Return the values of parameters that differ from their defaults.
+
+    Parameters
+    ----------
+    values : mapping
+        By name.
+    parameters : sequence of Parameter
+        Have the defaults; a value that is none of theirs is left out.
+
+    Returns
+    -------
+    dict
+    """
     defaults = {item.name: item.default for item in parameters}
     return {
         name: value
@@ -193,12 +260,34 @@ def changed_values(values: Mapping[str, Any], parameters: Sequence[Parameter]) -
 
 
 def without_defaults(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that are not those of the defaults."""
+    """Return the values that are not those of the defaults.
+
+    Parameters
+    ----------
+    values, defaults : mapping
+        By name; ``defaults`` has all names of ``values``.
+
+    Returns
+    -------
+    dict
+    """
     return {name: value for name, value in values.items() if value != defaults[name]}
 
 
 def write_arguments(positional: Sequence[str], named: Mapping[str, Any]) -> str:
-    """Return what stands between the brackets of a call; positional ones are Python already."""
+    """Return what stands between the brackets of a call; positional ones are Python already.
+
+    Parameters
+    ----------
+    positional : sequence of str
+        Python expressions.
+    named : mapping
+        Values, written by their ``repr``.
+
+    Returns
+    -------
+    str
+    """
     return ", ".join([*positional, *(f"{name}={value!r}" for name, value in named.items())])
 
 

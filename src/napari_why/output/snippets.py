@@ -60,6 +60,10 @@ def copy_training(
         Those of :class:`napari_why.fitting.FitOptions`, by name.
     network_parameters : mapping
         Those of the network's builder.
+
+    Returns
+    -------
+    Snippet
     """
     from napari_why.fitting import FitOptions
     from napari_why.networks import NETWORKS
@@ -81,7 +85,19 @@ def copy_training(
 def copy_evaluation(
     classifier: "Classifier", dataset: "Dataset", *, nulls: bool = True, seed: int = 0
 ) -> Snippet:
-    """Return an evaluation."""
+    """Return an evaluation.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    dataset : Dataset
+    nulls, seed
+        See :func:`napari_why.evaluate`.
+
+    Returns
+    -------
+    Snippet
+    """
     lines = Lines()
     model = add_model(lines, classifier)
     location = add_dataset(lines, dataset)
@@ -93,7 +109,18 @@ def copy_evaluation(
 
 
 def copy_prediction(classifier: "Classifier", about: Mapping[str, Any]) -> Snippet:
-    """Return the prediction of an image, whose ``attrs`` say where it is from."""
+    """Return the prediction of an image, whose ``attrs`` say where it is from.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    about : mapping
+        ``source``, and ``read_as`` and ``plane`` where they are known.
+
+    Returns
+    -------
+    Snippet
+    """
     lines = Lines()
     model = add_model(lines, classifier)
     path, words = add_image(lines, str(about.get("source", "")), about)
@@ -106,7 +133,18 @@ def copy_prediction(classifier: "Classifier", about: Mapping[str, Any]) -> Snipp
 
 
 def copy_result(classifier: "Classifier", record: Record) -> Snippet:
-    """Return what a record tells of: an attribution, a counterfactual or a measurement."""
+    """Return what a record tells of: an attribution, a counterfactual or a measurement.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    record : Record
+        Of one of these kinds.
+
+    Returns
+    -------
+    Snippet
+    """
     copy = {
         "attribution": copy_attribution,
         "counterfactual": copy_counterfactual,
@@ -116,7 +154,18 @@ def copy_result(classifier: "Classifier", record: Record) -> Snippet:
 
 
 def copy_attribution(classifier: "Classifier", record: Record) -> Snippet:
-    """Return an attribution by its record."""
+    """Return an attribution by its record.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    record : Record
+        Of an attribution.
+
+    Returns
+    -------
+    Snippet
+    """
     from napari_why.attribution import METHODS, WRAPPERS
 
     lines = Lines()
@@ -152,7 +201,18 @@ def copy_attribution(classifier: "Classifier", record: Record) -> Snippet:
 
 
 def copy_counterfactual(classifier: "Classifier", record: Record) -> Snippet:
-    """Return a counterfactual by its record."""
+    """Return a counterfactual by its record.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    record : Record
+        Of a counterfactual.
+
+    Returns
+    -------
+    Snippet
+    """
     lines = Lines()
     model = add_model(lines, classifier)
     path, words = add_image(lines, record.source, record.details)
@@ -168,7 +228,18 @@ def copy_counterfactual(classifier: "Classifier", record: Record) -> Snippet:
 
 
 def copy_measurement(classifier: "Classifier", record: Record) -> Snippet:
-    """Return a measurement, with the counterfactual that it is of, by its record."""
+    """Return a measurement, with the counterfactual that it is of, by its record.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    record : Record
+        Of a measurement; holds that of the counterfactual.
+
+    Returns
+    -------
+    Snippet
+    """
     from napari_why.measurement import MeasurementOptions
     from napari_why.measurement.measure_dataset import FEWEST_STEPS, STEPS_OF_INFLUENCE
 
@@ -214,6 +285,10 @@ def copy_latent_space(
         Parameters of the projection.
     search : mapping or None
         Those of :class:`napari_why.latent_space.OutlierOptions`; None: nothing was looked for.
+
+    Returns
+    -------
+    Snippet
     """
     from napari_why.latent_space import PROJECTIONS, OutlierOptions
 
@@ -253,6 +328,10 @@ def copy_batch(
         As :meth:`napari_why.BatchOptions.to_flat` returns them.
     references : Dataset, optional
         Training images; written only where the attribution compares with them.
+
+    Returns
+    -------
+    Snippet
     """
     from napari_why.datasets import Dataset
 
@@ -337,7 +416,18 @@ class ScreenCall:
 
 
 def copy_screen(classifier: "Classifier", call: ScreenCall) -> Snippet:
-    """Return a screen; where it may resume, both go on where it ended."""
+    """Return a screen; where it may resume, both go on where it ended.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    call : ScreenCall
+        What was called.
+
+    Returns
+    -------
+    Snippet
+    """
     lines = Lines()
     place = MODEL if classifier.folder is None else whole_path(classifier.folder)
     if classifier.folder is None:

@@ -1,6 +1,6 @@
 """What a screen found: how good its controls and plates are, which compounds do what, at which dose."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
 from napari_why.measurement.statistics import correct_p
+from napari_why.screening.hits import BACKWARD, describe_hits, find_controls, judge_compounds
+from napari_why.screening.layout import Alignment, find_alignment, warn_of_layout
 from napari_why.screening.options import ScreenOptions
 from napari_why.screening.statistics import (
     DoseResponse,
-    OffTarget,
-    OnTarget,
-    Score,
     explain_by_position,
     fit_dose_response,
     lie_at_edge,
-    measure_activity,
     normalise_plates,
     place_between_controls,
     plate_centres,
@@ -28,25 +26,20 @@ from napari_why.screening.statistics import (
     separate,
 )
 from napari_why.screening.tables import (
-    AREA,
+    B_SCORE,
     COMPOUND,
-    DISTANCE,
     DOSE,
     EDGE,
     FAILED,
-    FIELDS,
     FLAGGED,
     LOG_ODDS,
     NEGATIVE,
+    ON_THE_WAY,
     PLATE,
-    POSITIVE,
-    QUALITY,
+    ROBUST_Z,
     ROLE,
     SAMPLE,
-    STRANGE,
     WELL,
-    appearance_of,
-    latents_of,
     log_odds_column,
     names_of,
     order_columns,
@@ -55,18 +48,10 @@ from napari_why.training.metrics import probability_columns
 
 Numbers = NDArray[np.int64]
 
-# Columns that are added to the table of wells.
-ROBUST_Z, B_SCORE, ON_THE_WAY = "robust z of ", "B score of ", "way to healthy"
-# Of the fields of a compound: from half on it is not judged, as most of what it is judged by is not there.
-MOST_FLAGGED = 0.5
 # Below this many control wells on a plate its centre is uncertain by half a deviation and more.
 FEW_CONTROLS = 4
 # From half on, the place on the plate explains more than all else does.
 MOSTLY_PLACE = 0.5
-# What is said of a compound.
-TOWARDS, MIXED, OTHER = "towards healthy", "towards healthy, with other change", "other change"
-NOTHING, NOT_JUDGED = "no change shown", "not judged"
-BACKWARD = "positive controls have lower log-odds of the healthy class than negative ones"
 # All plates together, in tables of plates.
 ALL = "all"
 
@@ -92,6 +77,8 @@ class ScreenAnalysis:
         A curve for each compound with enough doses.
     sentences : tuple of str
         What there is to say, the warnings first.
+    shape : (int, int)
+        Rows and columns of the plates.
     warnings : tuple of str
         Those that tell what to keep in mind.
     """
@@ -102,10 +89,13 @@ class ScreenAnalysis:
     hits: pd.DataFrame
     doses: pd.DataFrame
     sentences: tuple[str, ...]
+    shape: tuple[int, int]
     warnings: tuple[str, ...] = ()
 
 
-def analyse_screen(wells: pd.DataFrame, options: ScreenOptions) -> ScreenAnalysis:
+def analyse_screen(
+    wells: pd.DataFrame, options: ScreenOptions, shape: tuple[int, int] | None = None
+) -> ScreenAnalysis:
     """Compare compounds with the controls of their plates.
 
     Parameters
@@ -113,49 +103,57 @@ def analyse_screen(wells: pd.DataFrame, options: ScreenOptions) -> ScreenAnalysi
     wells : DataFrame
         As :func:`~napari_why.screening.tables.gather_wells` makes it.
     options : ScreenOptions
+    shape : (int, int), optional
+        Rows and columns of the plates; by default of the smallest that has all wells.
+
+    Returns
+    -------
+    ScreenAnalysis
     """
     score = log_odds_column(options.healthy)
     if score not in wells:  # not one field could be read
         wells = wells.assign(**{score: np.nan, FLAGGED: np.nan})
-    wells = _place_wells(wells, score)
+    aligned = find_alignment(wells, options)
+    shape = shape or plate_shape(list(wells[WELL]))
+    wells = _place_wells(wells, score, shape, aligned)
     positions = _describe_positions(wells, score, options)
     controls = _separate_controls(wells, options, score)
     backward = _leads_backward(wells, score)
-    hits = _judge_compounds(wells, options, backward=backward)
+    judged = judge_compounds(wells, options, backward=backward)
+    hits = judged.hits
     # a way that leads from healthy cells has no dose of half the effect
     doses = _fit_doses(wells, hits.iloc[:0] if backward else hits)
     warnings = (
         *_warn_of_way(controls, score, options, backward=backward),
-        *_warn(wells, positions),
+        *_warn(wells, positions, aligned),
     )
     said = [
         *warnings,
         *_describe_controls(controls, score),
-        *_describe_hits(hits, options),
+        *describe_hits(judged, options),
         *_describe_doses(doses),
     ]
-    return ScreenAnalysis(wells, controls, positions, hits, doses, tuple(said), warnings)
+    return ScreenAnalysis(wells, controls, positions, hits, doses, tuple(said), shape, warnings)
 
 
-def _masks(wells: pd.DataFrame) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    role = wells[ROLE]
-    return (role == NEGATIVE).to_numpy(bool), (role == POSITIVE).to_numpy(bool)
-
-
-def _place_wells(wells: pd.DataFrame, score: str) -> pd.DataFrame:
+def _place_wells(
+    wells: pd.DataFrame, score: str, shape: tuple[int, int], aligned: Mapping[str, Alignment]
+) -> pd.DataFrame:
     values = wells[score].to_numpy(float)
     plates, names = list(wells[PLATE]), list(wells[WELL])
-    negative, positive = _masks(wells)
-    shapes = {plate: plate_shape(list(part)) for plate, part in wells.groupby(PLATE)[WELL]}
-    edge = [bool(lie_at_edge([n], shapes[p])[0]) for p, n in zip(plates, names, strict=True)]
+    negative, positive = find_controls(wells)
     # controls often fill rows or columns of their own, which their effect would be taken out with
     fitted = ~(negative | positive)
     added: dict[str, Any] = {
-        EDGE: edge,
+        EDGE: lie_at_edge(names, shape),
         ON_THE_WAY: place_between_controls(values, plates, negative, positive),
         f"{ROBUST_Z}{score}": normalise_plates(values, plates, negative),
         f"{B_SCORE}{score}": score_residuals(
-            values, plates, names, fitted if fitted.any() else None
+            values,
+            plates,
+            names,
+            fitted if fitted.any() else None,
+            {plate: found.free for plate, found in aligned.items()},
         ),
     }
     return order_columns(wells.assign(**added))
@@ -207,9 +205,11 @@ def _separate_controls(wells: pd.DataFrame, options: ScreenOptions, score: str) 
                 continue
             values = part[column].to_numpy(float)
             if plate == ALL:
-                centres = plate_centres(values[:, None], list(part[PLATE]), _masks(part)[0])[:, 0]
+                centres = plate_centres(values[:, None], list(part[PLATE]), find_controls(part)[0])[
+                    :, 0
+                ]
                 values = values - centres + np.nanmean(centres)
-            groups = [values[mask & ~np.isnan(values)] for mask in _masks(part)]
+            groups = [values[mask & ~np.isnan(values)] for mask in find_controls(part)]
             if not all(len(group) for group in groups):
                 continue
             found = separate(*groups, draws=options.draws, seed=options.seed)
@@ -239,121 +239,10 @@ _CONTROL_COLUMNS = (
 def _leads_backward(wells: pd.DataFrame, score: str) -> bool:
     """Tell whether positive controls have lower log-odds than the negative ones of their plates."""
     values = wells[score].to_numpy(float)
-    negative, positive = _masks(wells)
+    negative, positive = find_controls(wells)
     centred = values - plate_centres(values[:, None], list(wells[PLATE]), negative)[:, 0]
     shown = centred[positive & ~np.isnan(centred)]
     return bool(len(shown) and shown.mean() < 0)
-
-
-def _judge_compounds(
-    wells: pd.DataFrame, options: ScreenOptions, *, backward: bool
-) -> pd.DataFrame:
-    negative, positive = _masks(wells)
-    plates = list(wells[PLATE])
-    on = OnTarget(wells[ON_THE_WAY].to_numpy(float), plates, negative)
-    by_network = OffTarget(latents_of(wells), plates, negative, positive)
-    # also by what the network was not taught to see, where that was measured
-    off = OffTarget(appearance_of(wells), plates, negative, positive)
-    left = _change_left(wells, plates, negative, positive)
-    keys = [COMPOUND, DOSE] if DOSE in wells else [COMPOUND]
-    samples = wells[wells[ROLE] == SAMPLE].reset_index(names="position")
-    rows = []
-    for key, part in samples.groupby(keys, sort=False, dropna=False):
-        own = part["position"].to_numpy(np.int64)
-        rows.append(
-            {
-                **dict(zip(("compound", "dose"), key, strict=False)),
-                "wells": len(own),
-                "plates": part[PLATE].nunique(),
-                **_columns("on-target", on.score(own)),
-                "on-target in latents": by_network.along(own),
-                **_columns("off-target", off.score(own)),
-                **({} if left is None else _columns("change left", left.score(own), with_p=False)),
-                **_activity(by_network, own, negative, options),
-                f"{B_SCORE}log-odds": float(
-                    part[f"{B_SCORE}{log_odds_column(options.healthy)}"].mean()
-                ),
-                "distance": float(part[DISTANCE].mean()) if DISTANCE in part else np.nan,
-                "flagged": float(part[FLAGGED].mean()),
-                "unlike": float(part[STRANGE].mean()) if STRANGE in part else np.nan,
-                "at the edge": float(part[EDGE].mean()),
-                "quality": "; ".join(filter(None, part[QUALITY])),
-                "fields": int(part[FIELDS].sum()),
-                "failed": int(part[FAILED].sum()),
-            }
-        )
-    table = pd.DataFrame(rows)
-    if table.empty:
-        return table
-    for kind in ("on-target", "off-target", "activity"):
-        place = list(table.columns).index(f"{kind} p") + 1
-        table.insert(place, f"{kind} p corrected", correct_p(table[f"{kind} p"].to_numpy(float)))
-    table["finding"] = [
-        f"{NOT_JUDGED}: {BACKWARD}" if backward else _name_finding(row, options)
-        for row in table.to_dict("records")
-    ]
-    order = ["on-target p corrected", "on-target"]
-    return table.sort_values(order, ascending=[True, False], kind="stable").reset_index(drop=True)
-
-
-def _columns(kind: str, score: Score, *, with_p: bool = True) -> dict[str, float]:
-    told = {kind: score.value, f"{kind} low": score.low, f"{kind} high": score.high}
-    return {**told, f"{kind} p": score.p} if with_p else told
-
-
-def _change_left(
-    wells: pd.DataFrame,
-    plates: Sequence[str],
-    negative: NDArray[np.bool_],
-    positive: NDArray[np.bool_],
-) -> OnTarget | None:
-    """Return the way that is left by the area that a counterfactual changes: 1 as the negative controls.
-
-    None where no counterfactual was measured.
-    """
-    if AREA not in wells:
-        return None
-    area = wells[AREA].to_numpy(float)
-    way = place_between_controls(area, plates, negative, positive)
-    return OnTarget(1 - way, plates, negative, centre=1.0)
-
-
-def _activity(
-    space: OffTarget, own: Numbers, negative: NDArray[np.bool_], options: ScreenOptions
-) -> dict[str, float]:
-    if not space.fine:
-        return {"activity": np.nan, "activity by chance": np.nan, "activity p": np.nan}
-    profiles, known = space.profiles, space.known
-    found = measure_activity(
-        profiles[own[known[own]]],
-        profiles[negative & known],
-        draws=options.draws,
-        seed=options.seed,
-    )
-    return {
-        "activity": found.precision,
-        "activity by chance": found.expected,
-        "activity p": found.p,
-    }
-
-
-def _name_finding(row: dict[Any, Any], options: ScreenOptions) -> str:
-    if np.isnan(row["flagged"]):
-        return f"{NOT_JUDGED}: no field could be read"
-    if row["flagged"] > MOST_FLAGGED:
-        return f"{NOT_JUDGED}: {row['quality'] or 'most fields are flagged'}"
-    towards = row["on-target p corrected"] <= options.false_discovery_rate
-    other = row["off-target p corrected"] <= options.false_discovery_rate
-    if np.isnan(row["on-target"]) and not other:
-        return f"{NOT_JUDGED}: too few controls"
-    if towards:
-        return MIXED if other else TOWARDS
-    return OTHER if other else NOTHING
-
-
-def is_hit(hits: pd.DataFrame) -> "pd.Series[bool]":
-    """Tell which compounds bring cells towards healthy, whatever else they change."""
-    return hits["finding"].isin([TOWARDS, MIXED])
 
 
 def _fit_doses(wells: pd.DataFrame, hits: pd.DataFrame) -> pd.DataFrame:
@@ -398,8 +287,10 @@ def _warn_of_way(
             )
 
 
-def _warn(wells: pd.DataFrame, positions: pd.DataFrame) -> Iterator[str]:
-    negative, positive = _masks(wells)
+def _warn(
+    wells: pd.DataFrame, positions: pd.DataFrame, aligned: Mapping[str, Alignment]
+) -> Iterator[str]:
+    negative, positive = find_controls(wells)
     failed = int(wells[FAILED].sum())
     if failed:
         yield f"{failed} fields could not be read or judged; the reasons stand in their rows"
@@ -410,10 +301,14 @@ def _warn(wells: pd.DataFrame, positions: pd.DataFrame) -> Iterator[str]:
         elif (counts < FEW_CONTROLS).any():
             plate = counts.idxmin()
             yield f"few controls: {counts.min()} {name} wells on plate {plate}; what they tell is rough"
-    yield from _warn_of_layout(wells, negative, positive)
+    yield from _warn_of_columns(wells, negative, positive)
+    yield from warn_of_layout(wells, aligned)
     for row in positions.to_dict("records"):
         share = row["explained by row and column"]
-        if row["p corrected"] <= 0.05 and share > MOSTLY_PLACE:
+        confounded = not all(
+            aligned[row["plate"]].free
+        )  # then it may be the dose that explains so much
+        if row["p corrected"] <= 0.05 and share > MOSTLY_PLACE and not confounded:
             yield (
                 f"plate {row['plate']}: rows and columns explain {share:.0%} of the samples' log-odds "
                 f"({row['explained by chance']:.0%} by chance); trust B scores more"
@@ -421,7 +316,7 @@ def _warn(wells: pd.DataFrame, positions: pd.DataFrame) -> Iterator[str]:
     yield from _warn_of_drift(wells, negative)
 
 
-def _warn_of_layout(
+def _warn_of_columns(
     wells: pd.DataFrame, negative: NDArray[np.bool_], positive: NDArray[np.bool_]
 ) -> Iterator[str]:
     columns = wells[WELL].str.slice(-2)
@@ -460,23 +355,6 @@ def _describe_controls(controls: pd.DataFrame, score: str) -> Iterator[str]:
             place = "all plates" if row["plate"] == ALL else f"plate {row['plate']}"
             note = f"; {row['note']}" if row["note"] else ""
             yield f"{place}: {row['measure']} of the log-odds {row['value']:.2f}{between}{note}"
-
-
-def _describe_hits(hits: pd.DataFrame, options: ScreenOptions) -> Iterator[str]:
-    if hits.empty:
-        return
-    kinds = hits["finding"].str.partition(":")[0].value_counts()
-    said = [
-        f"{kinds[name]} {name}"
-        for name in (TOWARDS, MIXED, OTHER, NOTHING, NOT_JUDGED)
-        if name in kinds
-    ]
-    yield (
-        f"of {len(hits)} compounds and doses, at a false-discovery rate of "
-        f"{options.false_discovery_rate:.0%}: {'; '.join(said)}"
-    )
-    if hits["activity"].isna().all():
-        yield "phenotypic activity: not known, for it takes two wells of a compound and latents of controls"
 
 
 def _describe_doses(doses: pd.DataFrame) -> Iterator[str]:

@@ -9,12 +9,14 @@ from typing import Any
 import pandas as pd
 
 from napari_why.batch import BatchOptions
-from napari_why.core.errors import WhyError
+from napari_why.core import events
+from napari_why.core.errors import CancellationError, WhyError
 from napari_why.core.record import Record
 from napari_why.core.targets import check_own_folder, try_target
 from napari_why.core.whole_files import write_table, write_whole
 from napari_why.latent_space.space import plain_columns
 from napari_why.screening.analysis import ScreenAnalysis, analyse_screen
+from napari_why.screening.explained import show_hits
 from napari_why.screening.options import ScreenOptions
 from napari_why.screening.parts import PLAN, part_path, read_facts, read_part, read_plan, write_plan
 from napari_why.screening.report import make_report
@@ -78,6 +80,10 @@ def merge(folders: Sequence[str | Path], out: str | Path | None = None) -> Scree
     out : path, optional
         Where the tables go; the only folder itself by default.
 
+    Returns
+    -------
+    ScreenResult
+
     Raises
     ------
     WhyError
@@ -108,6 +114,18 @@ def collect(
     folders: Sequence[Path], plan: Mapping[str, Any]
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Return the fields of all wells in the order of the plan, each once, and all regions.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Of the shards.
+    plan : mapping
+        As :func:`~napari_why.screening.parts.read_plan` returns it.
+
+    Returns
+    -------
+    (DataFrame, DataFrame or None)
+        Fields and regions, one row each; None where no change was measured.
 
     Raises
     ------
@@ -157,9 +175,32 @@ def _refuse_gaps(missing: Sequence[str], mixed: Sequence[str], total: int) -> No
 
 
 def write_results(
-    folder: Path, plan: Mapping[str, Any], fields: pd.DataFrame, regions: pd.DataFrame | None
+    folder: Path,
+    plan: Mapping[str, Any],
+    fields: pd.DataFrame,
+    regions: pd.DataFrame | None,
+    *,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
 ) -> ScreenResult:
-    """Gather wells, analyse them and write everything.
+    """Gather wells, analyse them and write everything; when cancelled meanwhile, without pictures of hits.
+
+    Parameters
+    ----------
+    folder : Path
+        Made where there is none.
+    plan : mapping
+        As :func:`~napari_why.screening.parts.read_plan` returns it.
+    fields : DataFrame
+        One row a field.
+    regions : DataFrame or None
+        One row a region of a change.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    ScreenResult
 
     Raises
     ------
@@ -167,7 +208,8 @@ def write_results(
         Nothing can be written there.
     """
     options = options_of(plan)
-    analysis = analyse_screen(gather_wells(fields), options)
+    shape = plan.get("shape")  # plans of older versions have none
+    analysis = analyse_screen(gather_wells(fields), options, tuple(shape) if shape else None)
     record = make_record(plan, done=len(plan["wells"]), complete=True)
     sentences = (*_describe_fields(fields), *analysis.sentences, *plan["notes"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,13 +227,33 @@ def write_results(
         else:
             write_table(further, path)
     write_whole(folder / SUMMARY, ("\n".join(sentences) + "\n").encode())
-    write_whole(folder / REPORT, make_report(analysis, options, record, sentences).encode())
+    try:
+        shown = show_hits(
+            plan, options, fields, analysis.hits, on_event=on_event, cancelled=cancelled
+        )
+    except CancellationError:  # all else is done
+        shown = []
+    write_whole(folder / REPORT, make_report(analysis, options, record, sentences, shown).encode())
     write_record(folder, record)
     return ScreenResult(fields, analysis, folder, sentences, record)
 
 
 def make_record(plan: Mapping[str, Any], *, done: int, complete: bool) -> Record:
-    """Return the record of a screen."""
+    """Return the record of a screen.
+
+    Parameters
+    ----------
+    plan : mapping
+        As :func:`~napari_why.screening.parts.read_plan` returns it.
+    done : int
+        Number of wells that are.
+    complete : bool
+        Whether all is written.
+
+    Returns
+    -------
+    Record
+    """
     return Record(
         kind=KIND,
         method="screen",
@@ -211,7 +273,14 @@ def make_record(plan: Mapping[str, Any], *, done: int, complete: bool) -> Record
 
 
 def write_record(folder: Path, record: Record) -> None:
-    """Write the record of a screen's folder."""
+    """Write the record of a screen's folder.
+
+    Parameters
+    ----------
+    folder : Path
+    record : Record
+        Takes the place of an older one.
+    """
     write_whole(folder / RECORD, (record.to_json() + "\n").encode())
 
 

@@ -1,5 +1,6 @@
 """What a screen asks: which class is healthy, which wells are controls, what is done with every field."""
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +22,8 @@ class ScreenOptions(Options):
 
     Parameters
     ----------
-    healthy, compound, dose, negative, positive, texture, false_discovery_rate, draws, seed
+    healthy, compound, dose, negative, positive, plate_wells, texture, false_discovery_rate,
+    most_inactive, draws, seed
         See the annotations.
     explaining : BatchOptions
         What else is done with every field: an attribution, a counterfactual. By default nothing, and
@@ -45,10 +47,24 @@ class ScreenOptions(Options):
     ] = None
     negative: Annotated[
         str | None,
-        Help("values of the compound column that are diseased wells without a compound (DMSO)"),
+        Help(
+            "values of the compound column that are diseased wells without a compound (DMSO), between commas; in "
+            'double quotes one that has a comma itself ("1,10-phenanthroline",DMSO)'
+        ),
     ] = None
     positive: Annotated[
-        str | None, Help("values of the compound column that are wells to be reached: healthy ones")
+        str | None,
+        Help(
+            "values of the compound column that are wells to be reached: healthy ones; written as those of negative"
+        ),
+    ] = None
+    plate_wells: Annotated[
+        int | None,
+        Help(
+            "wells of a plate (96, 384, ...); of the smallest that has all wells of the map and the images when "
+            "not given"
+        ),
+        Range(6, 1536),
     ] = None
     texture: Annotated[
         bool,
@@ -60,6 +76,13 @@ class ScreenOptions(Options):
     false_discovery_rate: Annotated[
         float, Help("share of the hits that may be none"), Range(0.001, 0.5)
     ] = 0.05
+    most_inactive: Annotated[
+        bool,
+        Help(
+            "most compounds do nothing: of 40 and more, what chance does is learnt from the samples beside the "
+            "controls; switch it off for a library of compounds that are known to act"
+        ),
+    ] = True
     draws: Annotated[
         int, Help("of wells for intervals, and permutations for p"), Range(100, 1_000_000), DETAILS
     ] = 2000
@@ -155,4 +178,18 @@ class ScreenOptions(Options):
 
 
 def _values(text: str | None) -> tuple[str, ...]:
-    return tuple(filter(None, (value.strip() for value in (text or "").split(","))))
+    """Return values that stand between commas; in double quotes one may have commas itself.
+
+    Raises
+    ------
+    ParameterError
+        A quote is not closed.
+    """
+    try:
+        rows = list(csv.reader([text or ""], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise ParameterError(
+            f"negative and positive: found {text} ({error}); expected values between commas, such as "
+            '"1,10-phenanthroline",DMSO'
+        ) from error
+    return tuple(filter(None, (value.strip() for row in rows for value in row)))

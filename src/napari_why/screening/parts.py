@@ -27,6 +27,20 @@ DIGITS = 8
 def part_path(folder: Path, plate: str, well: str) -> Path:
     """Return where the results of a well are.
 
+    Parameters
+    ----------
+    folder : Path
+        Of the screen.
+    plate : str
+        May hold what no file's name can.
+    well : str
+        Such as "B03".
+
+    Returns
+    -------
+    Path
+        A Parquet file.
+
     Examples
     --------
     >>> part_path(Path("out"), "plate/1", "B03").as_posix()
@@ -61,6 +75,22 @@ def write_part(
 
     Of one that no worker could do (``lost``) that stands in its rows.
 
+    Parameters
+    ----------
+    folder : Path
+        Of the screen.
+    key : str
+        What the results are known by; see :func:`~napari_why.screening.plan.work_key`.
+    task : WellTask
+    states : sequence of str
+        Of the files, when they were read.
+    fields : DataFrame
+        One row a field.
+    regions : DataFrame or None
+        One row a region of a change.
+    lost : bool
+        No worker could do the well.
+
     Raises
     ------
     WhyError
@@ -83,6 +113,18 @@ def is_done(folder: Path, key: str, task: WellTask) -> bool:
     """Whether the results of a well are there, made with the same and from the files as they are now.
 
     One that no worker could do is tried again.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the screen.
+    key : str
+        See :func:`~napari_why.screening.plan.work_key`.
+    task : WellTask
+
+    Returns
+    -------
+    bool
     """
     facts = read_facts(part_path(folder, task.plate, task.well))
     if facts is None or facts["key"] != key or facts["lost"]:
@@ -125,7 +167,15 @@ def read_part(path: Path) -> tuple[pd.DataFrame, pd.DataFrame | None]:
 
 
 def write_plan(folder: Path, plan: Mapping[str, Any]) -> None:
-    """Write what a merge has to know, and where the images are to be looked for."""
+    """Write what a merge has to know, and where the images are to be looked for.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the screen.
+    plan : mapping
+        JSON types.
+    """
     content = {**plan, "format": f"{FORMAT} plan", "version": VERSION}
     text = json.dumps(content, indent=1, sort_keys=True) + "\n"
     write_whole(folder / PLAN, text.encode(), own=is_own_json)

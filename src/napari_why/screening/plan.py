@@ -21,11 +21,12 @@ from napari_why.images.file_names import parse_names
 from napari_why.images.wells import well_name, well_place
 from napari_why.output.layer_metadata import plain_json
 from napari_why.screening.options import ScreenOptions
+from napari_why.screening.statistics.plate_effects import plate_shape, shape_of
 
 # Columns of a map or of names that may tell which field of a well an image is.
 SITE_COLUMNS = ("site", "field", "fov")
 # Options of the statistics of all wells.
-OF_THE_WHOLE = ("false_discovery_rate", "draws", "seed")
+OF_THE_WHOLE = ("plate_wells", "false_discovery_rate", "most_inactive", "draws", "seed")
 # What stands for no dose in a plate map, in small letters.
 NO_DOSE = ("", "nan", "na", "n/a", "none", "-")
 # What the table of a plate's images has beside the columns of the map.
@@ -80,6 +81,18 @@ def work_key(classifier: str, options: ScreenOptions, task: WellTask) -> str:
 
     Statistics of the whole screen decide about no well: with another false-discovery rate, or more
     plates, wells that are done stay done.
+
+    Parameters
+    ----------
+    classifier : str
+        Its fingerprint.
+    options : ScreenOptions
+    task : WellTask
+
+    Returns
+    -------
+    str
+        SHA-256, hexadecimal.
     """
     decisive = {
         name: value
@@ -148,6 +161,9 @@ class ScreenPlan:
     options : ScreenOptions
     notes : tuple of str
         What did not fit between images and plate map, in sentences.
+    shape : (int, int), optional
+        Rows and columns of the plates: those that were asked for, or of the smallest that has all wells of
+        the map and the images.
     sources : mapping
         What :func:`plan_screen` was given to find the images: ``plates``, ``plate_map`` and how names are
         read. It decides about no result.
@@ -158,6 +174,7 @@ class ScreenPlan:
     options: ScreenOptions
     notes: tuple[str, ...] = ()
     sources: Mapping[str, Any] = field(default_factory=dict)
+    shape: tuple[int, int] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -196,6 +213,7 @@ class ScreenPlan:
             ],
             "notes": list(self.notes),
             "sources": dict(self.sources),
+            "shape": None if self.shape is None else list(self.shape),
         }
 
 
@@ -222,6 +240,10 @@ def plan_screen(
         Fingerprint.
     channels, pattern, well_pattern
         See :func:`~napari_why.batch.find_references`.
+
+    Returns
+    -------
+    ScreenPlan
 
     Raises
     ------
@@ -264,6 +286,11 @@ def plan_screen(
         notes.insert(
             0, f"No image was found of {len(nowhere)} wells of the map (the first: {nowhere[0]})."
         )
+    # the map's own wells too: of a plate whose rim is not imaged the rest looks like a smaller one
+    shape, doubt = _find_shape(
+        [well for _, well in wells] + [name.split()[-1] for name in absent], options
+    )
+    notes += doubt
     ordered = sorted(wells.values(), key=lambda task: (task.plate, well_place(task.well)))
     _check_controls(ordered, options)
     dose = options.dose_column(sorted({name for task in ordered for name in task.about}))
@@ -275,7 +302,40 @@ def plan_screen(
         **read_as,
         **({"well_pattern": well_pattern} if well_pattern else {}),
     }
-    return ScreenPlan(tuple(ordered), classifier, options, tuple(dict.fromkeys(notes)), sources)
+    return ScreenPlan(
+        tuple(ordered), classifier, options, tuple(dict.fromkeys(notes)), sources, shape
+    )
+
+
+def _find_shape(
+    wells: Sequence[str], options: ScreenOptions
+) -> tuple[tuple[int, int] | None, list[str]]:
+    """Return rows and columns of the plates, and a sentence where that is a guess.
+
+    Raises
+    ------
+    ParameterError
+        No plate has as many wells as were asked for, or these do not lie on it.
+    """
+    if not wells:
+        return None, []
+    least = plate_shape(wells)
+    if options.plate_wells is not None:
+        asked = shape_of(options.plate_wells)
+        if asked[0] < least[0] or asked[1] < least[1]:
+            outside = max(wells, key=lambda well: max(well_place(well)))
+            raise ParameterError(
+                f"plate_wells: found {options.plate_wells}, but well {outside}; expected "
+                f"{least[0] * least[1]} or more"
+            )
+        return asked, []
+    rows, columns = (max(numbers) + 1 for numbers in zip(*map(well_place, wells), strict=True))
+    if rows == least[0] or columns == least[1]:
+        return least, []
+    return least, [
+        f"The plates are taken for those of {least[0] * least[1]} wells, of which the last row and column are in "
+        "neither map nor images; which wells lie at the edge depends on that: say plate_wells if they are others."
+    ]
 
 
 def _whole(path: str | Path) -> str:

@@ -1,5 +1,6 @@
 """A screen as one page that opens anywhere, without a network: plates, controls, hits, warnings, methods."""
 
+from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
@@ -10,12 +11,16 @@ import pandas as pd
 from napari_why.core.record import Record
 from napari_why.core.targets import MARK
 from napari_why.images.wells import spell_well, well_place
-from napari_why.screening.analysis import B_SCORE, ON_THE_WAY, ScreenAnalysis, is_hit
+from napari_why.screening.analysis import ScreenAnalysis
+from napari_why.screening.explained import ShownField
+from napari_why.screening.hits import is_hit
 from napari_why.screening.options import ScreenOptions
-from napari_why.screening.statistics import plate_shape
 from napari_why.screening.tables import (
+    B_SCORE,
     COMPOUND,
+    DOSE,
     FLAGGED,
+    ON_THE_WAY,
     PLATE,
     ROLE,
     SAMPLE,
@@ -30,13 +35,22 @@ LOW, MIDDLE, HIGH = (178, 24, 43), (247, 247, 247), (33, 102, 172)
 UNKNOWN = "#bbbbbb"
 # B scores beyond three deviations are as rare as one in 400; all of them look alike.
 LARGEST_B = 3.0
-# Compounds in the table of hits; all are in hits.csv.
+# Compounds in the table of hits with all columns, and those of the others.
 MOST_ROWS = 100
+SHORT = ("compound", "dose", "on-target", "off-target", "finding")
+NULL_OF_SAMPLES = (
+    "Of 40 and more compounds chance was that of the control wells or of the samples, whichever is wider "
+    "(empirical null, Efron 2004). "
+)
+CONTROLS = "controls"  # where wells of controls lead to
 COLUMNS = (
     *("compound", "dose", "wells", "on-target", "on-target low", "on-target high"),
     *("on-target p corrected", "off-target", "off-target low", "off-target high"),
     *(
         "off-target p corrected",
+        "largest change",
+        "largest change size",
+        "other change",
         "change left",
         "activity",
         "activity p corrected",
@@ -51,13 +65,18 @@ td,th{padding:.2rem .5rem;border-bottom:1px solid #ddd;text-align:right}
 td:first-child,th:first-child,td:last-child,th:last-child{text-align:left}
 .warning{background:#fff4d6;border-left:4px solid #d9a400;padding:.4rem .8rem;margin:.3rem 0}
 .maps{display:flex;flex-wrap:wrap;gap:1.5rem}figure{margin:0}figcaption{font-size:13px}
-rect{stroke:#fff;stroke-width:1}rect.control{stroke:#222}
+rect{stroke:#ddd;stroke-width:1}rect.control{stroke:#222}
+.others{max-height:30rem;overflow:auto}img{max-width:100%;display:block}
 tr:target{background:#e5f0fb}
 """
 
 
 def make_report(
-    analysis: ScreenAnalysis, options: ScreenOptions, record: Record, sentences: Sequence[str]
+    analysis: ScreenAnalysis,
+    options: ScreenOptions,
+    record: Record,
+    sentences: Sequence[str],
+    shown: Sequence[ShownField] = (),
 ) -> str:
     """Return a screen as a page of HTML with everything in it.
 
@@ -68,6 +87,12 @@ def make_report(
     record : Record
     sentences : sequence of str
         What there is to say of the whole; those of :attr:`ScreenAnalysis.warnings` are marked.
+    shown : sequence of ShownField
+        Fields of hits, with pictures.
+
+    Returns
+    -------
+    str
     """
     warnings = set(analysis.warnings)
     parts = [
@@ -77,13 +102,14 @@ def make_report(
             for one in sentences
         ),
         "<h2>Plates</h2>",
-        *_draw_plates(analysis.wells, options),
-        "<h2>Controls</h2>",
+        *_draw_plates(analysis.wells, options, analysis.shape),
+        f'<h2 id="{CONTROLS}">Controls</h2>',
         _make_table(analysis.controls, list(analysis.controls.columns)),
         "<h2>What position explains</h2>",
         _make_table(analysis.positions, list(analysis.positions.columns)),
         "<h2>Compounds</h2>",
         _describe_hits(analysis.hits),
+        *(["<h2>Hits in pictures</h2>", *_show_fields(shown)] if shown else []),
         *(
             ["<h2>Doses</h2>", _make_table(analysis.doses, list(analysis.doses.columns))]
             if len(analysis.doses)
@@ -101,7 +127,18 @@ def make_report(
 
 
 def describe_methods(options: ScreenOptions, record: Record) -> list[str]:
-    """Return how it was done, in sentences to cite."""
+    """Return how it was done, in sentences to cite.
+
+    Parameters
+    ----------
+    options : ScreenOptions
+    record : Record
+        Of the screen.
+
+    Returns
+    -------
+    list of str
+    """
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     explained = options.explaining
     said = [
@@ -114,9 +151,12 @@ def describe_methods(options: ScreenOptions, record: Record) -> list[str]:
         "On-target: mean place of a compound's wells between the negative (0) and positive (1) controls of "
         "their plates, one-sided t test by the deviation of negative control wells. Off-target: distance of "
         "the mean latents and textures from the line through both controls, in the space in which the "
-        "controls' covariance (Ledoit & Wolf 2004) is round, against left-out control wells. Activity: mean "
-        "average precision with a permutation p (Kalinin et al. 2025). p values were corrected after "
-        f"Benjamini & Hochberg (1995); findings hold at {options.false_discovery_rate:.0%}.",
+        "controls' covariance (Ledoit & Wolf 2004) is round, against left-out control wells; and the one "
+        "texture that lies furthest beyond both controls (t test, Bonferroni). Activity: mean average "
+        "precision with a permutation p (Kalinin et al. 2025). "
+        + (NULL_OF_SAMPLES if options.most_inactive else "Chance was that of the control wells. ")
+        + "p values were corrected after Benjamini & Hochberg (1995), on-target ones apart for compounds with "
+        f"and without other change; findings hold at {options.false_discovery_rate:.0%}.",
     ]
     if explained.attribution or explained.counterfactual:
         asked = [
@@ -131,7 +171,9 @@ def describe_methods(options: ScreenOptions, record: Record) -> list[str]:
     return [*said, f"Made {record.created} with {versions}; plan {record.details['plan'][:12]}."]
 
 
-def _draw_plates(wells: pd.DataFrame, options: ScreenOptions) -> Iterable[str]:
+def _draw_plates(
+    wells: pd.DataFrame, options: ScreenOptions, shape: tuple[int, int]
+) -> Iterable[str]:
     odds = log_odds_column(options.healthy)
     # of all plates one scale each, so that plates can be compared
     maps = (
@@ -141,15 +183,17 @@ def _draw_plates(wells: pd.DataFrame, options: ScreenOptions) -> Iterable[str]:
     )
     for plate, part in wells.groupby(PLATE, sort=False):
         drawn = [
-            f"<figure>{_draw_plate(part, column, low, high)}<figcaption>{_text(words)}</figcaption></figure>"
+            f"<figure>{_draw_plate(part, column, low, high, shape)}<figcaption>{_text(words)}</figcaption></figure>"
             for column, words, low, high in maps
             if column in part
         ]
         yield f'<h3>{_text(str(plate))}</h3><div class="maps">{"".join(drawn)}</div>'
 
 
-def _draw_plate(part: pd.DataFrame, column: str, low: float, high: float) -> str:
-    rows, columns = plate_shape(list(part[WELL]))
+def _draw_plate(
+    part: pd.DataFrame, column: str, low: float, high: float, shape: tuple[int, int]
+) -> str:
+    rows, columns = shape
     labels = [
         f'<text x="{CELL / 2}" y="{(row + 1.75) * CELL}" font-size="9" text-anchor="middle">'
         f"{(spell_well(row + 1, 1) or '')[:-2]}</text>"
@@ -175,11 +219,23 @@ def _draw_well(row: dict[Any, Any], column: str, low: float, high: float) -> str
         f'<rect{control} x="{across}" y="{down}" width="{CELL}" height="{CELL}" '
         f'fill="{colour_of(value, low, high)}"><title>{_text(title)}</title></rect>'
     )
-    return f'<a href="#{_anchor(row[COMPOUND])}">{cell}</a>' if not control else cell
+    place = CONTROLS if control else _anchor(row[COMPOUND], row.get(DOSE))
+    return f'<a href="#{place}">{cell}</a>'
 
 
 def colour_of(value: float, low: float, high: float) -> str:
     """Return the colour of a value: red at ``low``, white in the middle, blue at ``high``, grey of NaN.
+
+    Parameters
+    ----------
+    value : float
+    low, high : float
+        Ends of the scale; beyond them the colour stays.
+
+    Returns
+    -------
+    str
+        ``#rrggbb``.
 
     Examples
     --------
@@ -200,27 +256,43 @@ def _describe_hits(hits: pd.DataFrame) -> str:
         return "<p>There is no compound.</p>"
     # hits first, whatever else there is to say of the others
     ordered = hits.loc[(~is_hit(hits)).sort_values(kind="stable").index]
-    shown = ordered.head(MOST_ROWS)
-    more = (
-        f"<p>{len(hits) - MOST_ROWS} further compounds and doses are in hits.csv.</p>"
-        if len(hits) > MOST_ROWS
-        else ""
-    )
-    columns = [name for name in COLUMNS if name in shown]
-    return _make_table(shown, columns, anchors=True) + more
+    table = _make_table(ordered.head(MOST_ROWS), _known(COLUMNS, hits), anchors=True)
+    if len(hits) <= MOST_ROWS:
+        return table
+    # every well leads to its compound: of the others a line each, in a box of its own
+    others = _make_table(ordered.iloc[MOST_ROWS:], _known(SHORT, hits), anchors=True)
+    more = f"{len(hits) - MOST_ROWS} further compounds and doses; all columns are in hits.csv."
+    return f'{table}<p>{more}</p><div class="others">{others}</div>'
+
+
+def _known(columns: Sequence[str], table: pd.DataFrame) -> list[str]:
+    return [name for name in columns if name in table]
 
 
 def _make_table(table: pd.DataFrame, columns: Sequence[str], *, anchors: bool = False) -> str:
     head = "".join(f"<th>{_text(str(name))}</th>" for name in columns)
-    rows, known = [], set()
+    rows = []
     for row in table.to_dict("records"):
-        name = str(row.get("compound", ""))
-        # of a compound of several doses the first row is the one that is gone to
-        anchor = f' id="{_anchor(name)}"' if anchors and name not in known else ""
-        known.add(name)
+        anchor = f' id="{_anchor(row["compound"], row.get("dose"))}"' if anchors else ""
         cells = "".join(f"<td>{_text(_number(row[column]))}</td>" for column in columns)
         rows.append(f"<tr{anchor}>{cells}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _show_fields(shown: Sequence[ShownField]) -> Iterable[str]:
+    before = None
+    for field in shown:
+        place = _anchor(field.compound, field.dose)
+        if place != before:
+            dose = "" if np.isnan(field.dose) else f", dose {field.dose:g}"
+            yield f'<h3><a href="#{place}">{_text(field.compound)}{dose}</a></h3>'
+            before = place
+        pictures = "".join(
+            f'<img alt="{_text(field.title)}" src="data:image/png;base64,{b64encode(one).decode()}">'
+            for one in field.pictures
+        )
+        words = "".join(f"<p>{_text(one)}</p>" for one in field.words)
+        yield f"<p><b>{_text(field.title)}</b></p>{words}{pictures}"
 
 
 def _number(value: Any) -> str:
@@ -229,9 +301,10 @@ def _number(value: Any) -> str:
     return str(value)
 
 
-def _anchor(name: Any) -> str:
-    # any name, in letters that an anchor may have
-    return f"c{str(name).encode('utf-8', 'surrogateescape').hex()}"
+def _anchor(name: Any, dose: Any = None) -> str:
+    # any name, in letters that an anchor may have; of each dose its own
+    step = "" if dose is None or np.isnan(dose) else f"-{float(dose).hex()}"
+    return f"c{str(name).encode('utf-8', 'surrogateescape').hex()}{step}"
 
 
 def _text(value: str) -> str:

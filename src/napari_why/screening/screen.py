@@ -154,7 +154,7 @@ def screen(
     with reserve(folder / (PARTS if part.is_all else f"{PARTS}-{part.index}-of-{part.count}")):
         run.begin(anew=overwrite)
         run.work(on_event, cancelled)
-        return run.finish()
+        return run.finish(on_event, cancelled)
 
 
 @dataclass
@@ -190,7 +190,11 @@ class _Run:
         write_record(self.folder, self._record(complete=False))
         if anew:
             _clear(self.folder, self._paths() if self._shares_plan() else None)
-        write_plan(self.folder, self.plan.to_dict())
+        write_plan(self.folder, self._told())
+
+    def _told(self) -> dict[str, Any]:
+        """Return the plan, and where the classifier is: by both hits are shown once all is done."""
+        return {**self.plan.to_dict(), "model": str(self.model.absolute()), "device": self.device}
 
     def work(self, on_event: events.OnEvent, cancelled: events.Cancelled) -> None:
         """Do the wells that are not done."""
@@ -232,11 +236,12 @@ class _Run:
         self.failed += found.failed
         on_event(events.Advanced(self.kept + self.done, task.name))
 
-    def finish(self) -> ScreenResult:
+    def finish(self, on_event: events.OnEvent, cancelled: events.Cancelled) -> ScreenResult:
         """Put tables and statistics together where all wells of the plan are there."""
-        plan = self.plan.to_dict()
+        plan = self._told()
         if self.complete and self.shard.is_all:
-            return write_results(self.folder, plan, *collect([self.folder], plan))
+            found = collect([self.folder], plan)
+            return write_results(self.folder, plan, *found, on_event=on_event, cancelled=cancelled)
         record = self._record(complete=False)
         write_record(self.folder, record)
         fields = [read_part(path)[0] for path in self._paths() if read_facts(path) is not None]

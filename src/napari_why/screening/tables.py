@@ -40,6 +40,8 @@ DISTANCE_FROM = "distance from "
 TEXTURE = "texture of "
 BETWEEN = "; "
 LOG_ODDS = "log-odds of "
+# Columns that the analysis adds to the table of wells.
+ROBUST_Z, B_SCORE, ON_THE_WAY = "robust z of ", "B score of ", "way to healthy"
 
 
 def log_odds_column(healthy: str) -> str:

@@ -137,6 +137,15 @@ def screen_well(setting: WorkSetting, task: WellTask) -> WellDone:
     It depends on nothing but what it is given, and writes nothing but the files of this well: any
     number of processes may each take other wells, and one that is taken twice is the same twice.
 
+    Parameters
+    ----------
+    setting : WorkSetting
+    task : WellTask
+
+    Returns
+    -------
+    WellDone
+
     Raises
     ------
     CancellationError
@@ -168,6 +177,19 @@ def screen_well(setting: WorkSetting, task: WellTask) -> WellDone:
 def load_once(model: str, fingerprint: str, device: str) -> Classifier:
     """Load a classifier the first time that a process is asked for it.
 
+    Parameters
+    ----------
+    model : str
+        Where it is saved.
+    fingerprint : str
+        That is expected.
+    device : str
+        ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+
+    Returns
+    -------
+    Classifier
+
     Raises
     ------
     ModelFileError
@@ -183,7 +205,20 @@ def load_once(model: str, fingerprint: str, device: str) -> Classifier:
 
 
 def write_lost(setting: WorkSetting, task: WellTask, reason: str) -> WellDone:
-    """Write a well that no worker could do: each of its fields with the reason."""
+    """Write a well that no worker could do: each of its fields with the reason.
+
+    Parameters
+    ----------
+    setting : WorkSetting
+    task : WellTask
+    reason : str
+        For its rows.
+
+    Returns
+    -------
+    WellDone
+        All fields failed.
+    """
     rows = [{**_about(setting.options, task, field), ERROR: reason} for field in task.fields]
     told = {**dict.fromkeys((PREDICTED, NOTES, UNLIKE, QUALITY), ""), SEEN: None}
     table = order_columns(pd.DataFrame([{**told, **row} for row in rows]))
@@ -198,6 +233,19 @@ def screen_field(
     """Return the row of a field, and its regions where its change was measured.
 
     A field that cannot be read or judged has the reason in ``Metadata_error``, and costs no other one.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    setting : WorkSetting
+    task : WellTask
+        The well of the field.
+    field : FieldTask
+
+    Returns
+    -------
+    (dict, DataFrame or None)
+        The row by columns; one row a region.
     """
     options = setting.options
     row: dict[str, Any] = {
@@ -296,6 +344,16 @@ def _measure_textures(classifier: Classifier, prepared: "Tensor") -> dict[str, f
 
 def log_odds(logits: "np.ndarray[Any, np.dtype[np.float64]]", index: int) -> float:
     """Return log(p / (1 - p)) of a class from the logits, exact where p itself is rounded to 0 or 1.
+
+    Parameters
+    ----------
+    logits : ndarray, float64, shape (K,)
+    index : int
+        Of the class.
+
+    Returns
+    -------
+    float
 
     Examples
     --------

@@ -176,7 +176,15 @@ class TextCorner:
         self._written: str | None = None
 
     def write(self, writer: Any, text: str) -> None:
-        """Set a writer's text; the first to come takes the corner at the top left."""
+        """Set a writer's text; the first to come takes the corner at the top left.
+
+        Parameters
+        ----------
+        writer : object
+            Who writes; held weakly.
+        text : str
+            Lines; empty to say nothing.
+        """
         text = "\n".join(f"{line}{PADDING}" for line in text.split("\n")) if text else text
         overlay = self._overlay
         if not self._texts and overlay is not None and overlay.text != self._written:
@@ -226,6 +234,20 @@ def compose_text(
 
     "A02: change at 60 %: called TT (0.89), DS 0.11", and below it the verdict on the convincing image,
     the same at every step, with the strength of its change.
+
+    Parameters
+    ----------
+    counterfactual : Counterfactual
+    step : int
+        Index of the alpha, from 0.
+    verdict : str
+        Empty: not said.
+    letters : int
+        A line has; 24 at least.
+
+    Returns
+    -------
+    str
     """
     width = max(letters, SHORTEST_LINE)
     alpha, row = float(counterfactual.alphas[step]), counterfactual.probabilities[step]
@@ -258,6 +280,16 @@ def describe_strength(counterfactual: "Counterfactual", alpha: float) -> str:
     """Say in words how far along its path a counterfactual is.
 
     In percent of the complete change, where the method has one; else as its alpha.
+
+    Parameters
+    ----------
+    counterfactual : Counterfactual
+    alpha : float
+        A multiple of the path's displacement; 0 is no change.
+
+    Returns
+    -------
+    str
     """
     complete = counterfactual.circumstances.full_alpha
     if alpha == 0:
@@ -310,6 +342,16 @@ def find_newest_series(viewer: "ViewerModel", channels: Sequence[str]) -> ShownS
 
     The layers of one series carry one ``id``; a series of which a layer is missing, because it
     was removed or is still to be added, is passed over.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    channels : sequence of str
+        Without any there is none.
+
+    Returns
+    -------
+    ShownSeries or None
     """
     found: dict[str, dict[str, Image]] = {}
     for layer in viewer.layers:
@@ -333,7 +375,20 @@ def find_newest_series(viewer: "ViewerModel", channels: Sequence[str]) -> ShownS
 
 
 def shown_step(viewer: "ViewerModel", layer: Image, count: int) -> int:
-    """Return the index of the alpha of a series of ``count`` steps that the viewer shows."""
+    """Return the index of the alpha of a series of ``count`` steps that the viewer shows.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    layer : Image layer
+        With the alphas on its first axis.
+    count : int
+
+    Returns
+    -------
+    int
+        0 to ``count - 1``.
+    """
     alpha = layer.world_to_data(viewer.dims.point[-layer.ndim :])[0]
     # two series of unequal length share one slider: beyond its end the shorter shows its last
     return int(np.clip(round(float(alpha)), 0, count - 1))

@@ -123,12 +123,18 @@ class AttributionSession(ExplanationSession["Attribution"]):
         subject, target
             See :meth:`compute`.
         methods : sequence of str
+            Names in :data:`napari_why.attribution.METHODS`.
         given : mapping of str to mapping, optional
             By method what it gets beside its defaults: ``references``, ``regions``, parameters.
         scored : bool
             Also measure how much each map deserves to be believed; see :meth:`score`.
         **listeners
             ``on_event`` and ``cancelled``.
+
+        Returns
+        -------
+        list of Compared
+            In the order of the methods.
         """
         on_event = listeners.get("on_event", ignore_event)
         cancelled = listeners.get("cancelled", never_cancelled)
@@ -170,6 +176,10 @@ class AttributionSession(ExplanationSession["Attribution"]):
             As they were given to :meth:`compute`.
         **given
             ``references``, as there, and what :func:`napari_why.score_explanation` takes.
+
+        Returns
+        -------
+        ExplanationScore
         """
         from napari_why.evaluation import score_explanation
 
@@ -182,7 +192,15 @@ class AttributionSession(ExplanationSession["Attribution"]):
         )
 
     def show_score(self, finding: "Finding[Attribution]", score: "ExplanationScore") -> None:
-        """Keep a score with the layers of a finding, in their metadata; in the viewer's thread."""
+        """Keep a score with the layers of a finding, in their metadata; in the viewer's thread.
+
+        Parameters
+        ----------
+        finding : Finding
+            What :meth:`compute` returned, shown.
+        score : ExplanationScore
+            What :meth:`score` returned of it.
+        """
         made = results_of(self.viewer).of_layer(finding.layers[0]) if finding.layers else None
         if made is not None:
             made.kept["score"] = score
@@ -267,6 +285,11 @@ def with_region_values(features: pd.DataFrame, result: "Attribution") -> pd.Data
         Those of the layer; a column ``index`` says which label a row is of.
     result : Attribution
         With regions.
+
+    Returns
+    -------
+    DataFrame
+        With a column for the values, and one for their standard errors where there are any.
     """
     name = f"{result.method_title}: {result.target}"
     # the background's row is features_of's own; its value stands in the record
@@ -284,6 +307,16 @@ def with_region_values(features: pd.DataFrame, result: "Attribution") -> pd.Data
 
 def plane_of_labels(layer: Labels, plane: tuple[int, ...]) -> NDArray[Any]:
     """Return the labels (y, x) on the plane that is explained.
+
+    Parameters
+    ----------
+    layer : Labels layer
+    plane : tuple of int
+        Index on each axis of the image before y and x.
+
+    Returns
+    -------
+    ndarray of int, shape (H, W)
 
     Raises
     ------

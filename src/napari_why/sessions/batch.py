@@ -32,6 +32,10 @@ def selected_references(viewer: "ViewerModel", channels: Sequence[str]) -> "list
     channels : sequence of str
         Of the classifier, one layer each.
 
+    Returns
+    -------
+    list of ImageReference
+
     Raises
     ------
     MismatchError
@@ -62,10 +66,16 @@ def layers_of_row(image: "ImageReference", folder: Path, pictures: Sequence[str]
     Parameters
     ----------
     image : ImageReference
+        Of the batch's row.
     folder : Path
         Of the results.
     pictures : sequence of str
         Names of its pictures below the folder; one that is gone is left out.
+
+    Returns
+    -------
+    list of Layer
+        From the bottom up, in no viewer yet.
     """
     opened = image.open()
     raw = [Layer.create(*data) for data in image_layers(opened)]

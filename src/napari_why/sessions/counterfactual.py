@@ -144,6 +144,11 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
             The session's :attr:`finding`.
         **options
             See :func:`napari_why.measure`.
+
+        Returns
+        -------
+        Finding of Measurement
+            With layers for :meth:`show_measurement`.
         """
         from napari_why.measurement import measure
 
@@ -153,7 +158,13 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
     def show_measurement(
         self, measurement: "Measurement", subject: Subject, layers: list[Layer]
     ) -> None:
-        """Put the regions into the viewer; in the viewer's thread."""
+        """Put the regions into the viewer; in the viewer's thread.
+
+        Parameters
+        ----------
+        measurement, subject, layers
+            The fields of what :meth:`compute_measurement` returned; those of a former one make room.
+        """
         self._release_regions()
         # a former measurement of the same series makes room: two sets of regions would be mixed up
         former = None if self._made is None else self._made.kept.get("measured")
@@ -186,6 +197,11 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
             The session's :attr:`finding`.
         **options
             See :func:`napari_why.find_used_change`.
+
+        Returns
+        -------
+        Finding of UsedChange
+            With layers for :meth:`show_used`.
         """
         from napari_why.measurement import find_used_change
 
@@ -194,7 +210,13 @@ class CounterfactualSession(ExplanationSession["Counterfactual"]):
         return Finding(used, subject, subject.layers_of(used))
 
     def show_used(self, used: "UsedChange", subject: Subject, layers: list[Layer]) -> None:
-        """Put the used part of the change into the viewer; in the viewer's thread."""
+        """Put the used part of the change into the viewer; in the viewer's thread.
+
+        Parameters
+        ----------
+        used, subject, layers
+            The fields of what :meth:`compute_used` returned.
+        """
         self._used = Finding(used, subject, layers)
         self._count_in("used", self._used)
         self.used_changed.emit(used)

@@ -33,10 +33,25 @@ class Host(Protocol):
     viewer: "ViewerModel"
 
     def load(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Work, anywhere, and hand the outcome to ``then`` in the viewer's thread."""
+        """Work, anywhere, and hand the outcome to ``then`` in the viewer's thread.
+
+        Parameters
+        ----------
+        work : callable
+            ``() -> outcome``; touches no viewer.
+        then : callable
+            ``(outcome) -> None``.
+        """
 
     def carry_out(self, change: LayerChange, then: Callable[[], None] | None = None) -> None:
-        """Do the steps of a change of layers, and call ``then`` when all are done."""
+        """Do the steps of a change of layers, and call ``then`` when all are done.
+
+        Parameters
+        ----------
+        change : LayerChange
+        then : callable, optional
+            ``() -> None``.
+        """
 
 
 class AtOnce:
@@ -51,11 +66,23 @@ class AtOnce:
         self.viewer = viewer
 
     def load(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        """Work, and hand on the outcome."""
+        """Work, and hand on the outcome.
+
+        Parameters
+        ----------
+        work, then : callable
+            As of :meth:`Host.load`.
+        """
         then(work())
 
     def carry_out(self, change: LayerChange, then: Callable[[], None] | None = None) -> None:
-        """Change the layers, then go on."""
+        """Change the layers, then go on.
+
+        Parameters
+        ----------
+        change, then
+            As of :meth:`Host.carry_out`.
+        """
         change.make()
         if then is not None:
             then()
@@ -190,6 +217,12 @@ class ExplanationSession(ABC, Generic[Result]):
 
         None leaves the choice to :func:`assign_layers` again. ``several_files`` says that layers of
         different files show one field, which is refused otherwise.
+
+        Parameters
+        ----------
+        layers : sequence of Image layers or None
+        several_files : bool
+            Whether layers of different files may be taken for one field.
         """
         self._chosen = None if layers is None else tuple(layers)
         self._several_files = several_files
@@ -253,6 +286,11 @@ class ExplanationSession(ABC, Generic[Result]):
             Name in the registry of methods.
         **options
             Those of the method, and ``on_event`` and ``cancelled`` (:mod:`napari_why.core.events`).
+
+        Returns
+        -------
+        Finding
+            Result, subject and layers, for :meth:`show`.
         """
         method = self.first_method if method is None else method
         for note in subject.choice.notes():
@@ -288,7 +326,18 @@ class ExplanationSession(ABC, Generic[Result]):
         self._host.carry_out(LayerChange(self.viewer, layers), lambda: self._go_on_with(finding))
 
     def explain(self, target: Any = None, method: str | None = None, **options: Any) -> Result:
-        """Compute and show; see :meth:`compute` for the parameters."""
+        """Compute and show; see :meth:`compute` for the parameters.
+
+        Parameters
+        ----------
+        target, method, **options
+            As of :meth:`compute`.
+
+        Returns
+        -------
+        object
+            The method's result.
+        """
         finding = self.compute(self.subject(), target, method, **options)
         self.show(*finding)
         return finding.result

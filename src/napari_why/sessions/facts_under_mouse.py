@@ -94,7 +94,18 @@ class FactsUnderMouse:
 
 
 def describe_row(dataset: "Dataset", row: int) -> str:
-    """Return class, split, well and other facts of an image, and its name, in one line."""
+    """Return class, split, well and other facts of an image, and its name, in one line.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    row : int
+        Of its table, from 0.
+
+    Returns
+    -------
+    str
+    """
     known = dataset.table.iloc[row]
     facts = [
         f"{name} {known[name]}"
@@ -110,6 +121,17 @@ def rows_by_file(dataset: "Dataset") -> dict[str, int]:
 
 
 def row_of_layer(rows: Mapping[str, int], layer: Layer) -> int | None:
-    """Return the row of the image that a layer was read from; None where it is of none of these."""
+    """Return the row of the image that a layer was read from; None where it is of none of these.
+
+    Parameters
+    ----------
+    rows : mapping of str to int
+        Rows of a data set's table by the path of the image.
+    layer : Layer
+
+    Returns
+    -------
+    int or None
+    """
     # An image of several files is listed by its first.
     return rows.get(LayerFacts.of(layer).origin.partition("; ")[0])

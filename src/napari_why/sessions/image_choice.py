@@ -126,7 +126,15 @@ class ImageChoice:
         )
 
     def choose_for(self, channel: str, layer: Image | None) -> None:
-        """Take a layer for a channel, whatever it is called."""
+        """Take a layer for a channel, whatever it is called.
+
+        Parameters
+        ----------
+        channel : str
+            One of the classifier's.
+        layer : Image layer or None
+            None leaves the channel open.
+        """
         chosen = list(self.chosen)
         chosen[self._channels.index(channel)] = layer
         self._take(chosen)
@@ -175,8 +183,13 @@ class ImageChoice:
         Parameters
         ----------
         channels : sequence of str
+            All of which the image must have.
         also : sequence of str
             Taken too where the image has them.
+
+        Returns
+        -------
+        LayerChoice
 
         Raises
         ------
@@ -195,6 +208,16 @@ class ImageChoice:
 
     def choice_of(self, layers: Sequence[Image], channels: Sequence[str]) -> LayerChoice:
         """Note what layers of these channels hold now, at the plane that the viewer shows.
+
+        Parameters
+        ----------
+        layers : sequence of Image layers
+            One a channel.
+        channels : sequence of str
+
+        Returns
+        -------
+        LayerChoice
 
         Raises
         ------
@@ -402,12 +425,34 @@ def assign_layers(layers: Sequence[Image], channels: Sequence[str]) -> list[Imag
     """Match layers to channels by name; None for a channel of which that leaves it open.
 
     See :func:`~napari_why.output.raw_layers.match_layers`.
+
+    Parameters
+    ----------
+    layers : sequence of Image layers
+        From the bottom up.
+    channels : sequence of str
+
+    Returns
+    -------
+    list of Image layer or None
+        One a channel.
     """
     return match_layers(layers, channels)
 
 
 def shown_plane(viewer: "ViewerModel", layer: Image) -> tuple[int, ...]:
     """Return the index, on each axis of a layer before y and x, that the viewer shows.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    layer : Image layer
+        With y and x last.
+
+    Returns
+    -------
+    tuple of int
+        Empty of a layer of two axes.
 
     Raises
     ------

@@ -62,6 +62,12 @@ class ImageOpener:
         """Open the images of some rows of a data set, at most nine.
 
         While images are being opened, nothing happens: a double click asks twice.
+
+        Parameters
+        ----------
+        dataset : Dataset
+        rows : sequence of int
+            Of its table, from 0; of more than nine the first are taken, which is said.
         """
         if self.busy or not rows:
             return
@@ -128,7 +134,15 @@ class ImageOpener:
 
 
 def move_beside(layers: Sequence[Layer], shown: Sequence[Layer]) -> None:
-    """Move layers to the right of others: one over another could not be told apart."""
+    """Move layers to the right of others: one over another could not be told apart.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        Of one image, one at least.
+    shown : sequence of Layer
+        In the viewer; without any nothing is moved.
+    """
     if not shown:
         return
     top = min(layer.extent.world[0][-2] for layer in shown)
@@ -144,7 +158,14 @@ def move_beside(layers: Sequence[Layer], shown: Sequence[Layer]) -> None:
 
 
 def shift(layer: Layer, offset: tuple[float, float]) -> None:
-    """Move a layer by so much down and to the right, whatever axes it has before those."""
+    """Move a layer by so much down and to the right, whatever axes it has before those.
+
+    Parameters
+    ----------
+    layer : Layer
+    offset : (float, float)
+        Along y and x, in the unit of the viewer's world.
+    """
     translate = np.array(layer.translate, float)
     translate[-2:] += offset
     layer.translate = tuple(translate)
@@ -171,6 +192,17 @@ def side_by_side(dataset: "Dataset", rows: Sequence[int]) -> list[Layer]:
 
     All have one contrast for each channel, that of the data set, so that an image that is
     brighter than others looks brighter. The first channel of each covers what lies below.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    rows : sequence of int
+        Of its table, from 0.
+
+    Returns
+    -------
+    list of Layer
+        In no viewer yet.
     """
     from napari_why.datasets import typical_contrast
 
@@ -187,7 +219,17 @@ def side_by_side(dataset: "Dataset", rows: Sequence[int]) -> list[Layer]:
 
 
 def show_as(layer: Layer, name: str, contrast: Mapping[str, tuple[float, float]]) -> None:
-    """Name a raw layer by image and channel, and show it in the contrast of its channel."""
+    """Name a raw layer by image and channel, and show it in the contrast of its channel.
+
+    Parameters
+    ----------
+    layer : Layer
+        Its metadata tell its channel.
+    name : str
+        Of the image.
+    contrast : mapping of str to (float, float)
+        Grey levels shown as black and as bright, by channel; others stay as they are.
+    """
     channel = LayerFacts.of(layer).channel or ""
     layer.name = f"{name} {channel}"
     if isinstance(layer, Image) and channel in contrast:

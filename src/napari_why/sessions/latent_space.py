@@ -92,13 +92,19 @@ def compute_view(
     Parameters
     ----------
     classifier : Classifier
+        Its network encodes.
     dataset : Dataset
+        With the classifier's channels.
     method : str
         A projection; see :func:`napari_why.latent_space.project`.
     search : mapping, optional
         Parameters of :func:`napari_why.latent_space.find_outliers`.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    LatentView
     """
     import_torch()
     from napari_why.latent_space import embed, project
@@ -123,7 +129,21 @@ def project_view(
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> LatentView:
-    """Project the same latents in another way; touches no viewer."""
+    """Project the same latents in another way; touches no viewer.
+
+    Parameters
+    ----------
+    view : LatentView
+    method : str
+        See :func:`napari_why.latent_space.project`.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    LatentView
+        A copy with the other projection.
+    """
     from napari_why.latent_space import project
 
     found = project(view.space, method, on_event=on_event, cancelled=cancelled)
@@ -131,7 +151,19 @@ def project_view(
 
 
 def search_view(view: LatentView, search: "Mapping[str, Any]") -> LatentView:
-    """Look for outliers; a note says why where that cannot be done; touches no viewer."""
+    """Look for outliers; a note says why where that cannot be done; touches no viewer.
+
+    Parameters
+    ----------
+    view : LatentView
+    search : mapping
+        Parameters of :func:`napari_why.latent_space.find_outliers`.
+
+    Returns
+    -------
+    LatentView
+        A copy; without outliers where they cannot be told.
+    """
     from napari_why.latent_space import find_outliers
 
     try:
@@ -225,6 +257,19 @@ class LatentSession:
         """Encode the data set, project it, look for outliers, and show all that.
 
         :func:`compute_view` does the work without a viewer, for another thread; :meth:`show` shows.
+
+        Parameters
+        ----------
+        projection : str
+            See :func:`napari_why.latent_space.project`.
+        on_event, cancelled
+            See :mod:`napari_why.core.events`.
+        **search
+            Parameters of :func:`napari_why.latent_space.find_outliers`.
+
+        Returns
+        -------
+        LatentView
 
         Raises
         ------

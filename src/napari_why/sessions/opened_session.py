@@ -68,6 +68,11 @@ def open_session(
     add_layers : callable, optional
         Puts the layers into the viewer; one after the other by default.
 
+    Returns
+    -------
+    OpenedSession
+        Its notes say what is missing or changed.
+
     Raises
     ------
     WhyError
@@ -114,6 +119,17 @@ class ReadSession:
 def read_session(path: str | Path, *, on_event: Any = None, cancelled: Any = None) -> ReadSession:
     """Read a session; touches no viewer, so that it may run in another thread.
 
+    Parameters
+    ----------
+    path : path
+        Of the JSON file.
+    on_event, cancelled : callable, optional
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    ReadSession
+
     Raises
     ------
     WhyError
@@ -135,7 +151,13 @@ def read_session(path: str | Path, *, on_event: Any = None, cancelled: Any = Non
 
 
 def restore_choices(viewer: "ViewerModel", read: ReadSession) -> None:
-    """Use the data set and the classifier of a session; what is gone leaves what there is."""
+    """Use the data set and the classifier of a session; what is gone leaves what there is.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    read : ReadSession
+    """
     state = state_of(viewer)
     if read.dataset is not None:
         state.dataset = read.dataset
@@ -144,7 +166,14 @@ def restore_choices(viewer: "ViewerModel", read: ReadSession) -> None:
 
 
 def restore_view(viewer: "ViewerModel", plain: Mapping[str, Any]) -> None:
-    """Show what was shown: camera, sliders, grid."""
+    """Show what was shown: camera, sliders, grid.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    plain : mapping
+        What the session's file says; what is missing or refused stays as it is.
+    """
     view = plain.get("view") or {}
     # a file that anybody may edit: what napari refuses is left as it is
     parts = (("dims", DIMS, viewer.dims), ("camera", CAMERA, viewer.scene.camera))

@@ -152,7 +152,19 @@ class ResultsOnShow:
             self.grey_changed.emit(grey)
 
     def add(self, finding: Any, owner: Any) -> MadeResult:
-        """Put a new result on show, whose layers are about to be added."""
+        """Put a new result on show, whose layers are about to be added.
+
+        Parameters
+        ----------
+        finding : Finding
+            With its layers.
+        owner : object
+            Who follows it: the session, say.
+
+        Returns
+        -------
+        MadeResult
+        """
         made = MadeResult(finding, owner)
         self._made.append(made)
         for layer in made.about:

@@ -133,7 +133,18 @@ def save_session(
 def gather_session(
     viewer: "ViewerModel", settings: Mapping[str, Any] | None = None
 ) -> GatheredSession:
-    """Take what is open in a viewer; quick, for no pixel is copied and no file is looked at."""
+    """Take what is open in a viewer; quick, for no pixel is copied and no file is looked at.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+    settings : mapping, optional
+        What the forms of the pages say, by page.
+
+    Returns
+    -------
+    GatheredSession
+    """
     state, results = state_of(viewer), results_of(viewer)
 
     def keep(layer: Layer) -> KeptLayer:

@@ -205,10 +205,18 @@ def layers_of_well(
     Parameters
     ----------
     task : WellTask
+        Of its fields nine at most are read.
     folder : Path
         Of the screen, which may have pictures of them.
     contrast : mapping
         Limits by channel.
+
+    Returns
+    -------
+    layers : list of Layer
+        In no viewer yet.
+    notes : list of str
+        One for each field that could not be read.
 
     Raises
     ------

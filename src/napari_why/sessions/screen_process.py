@@ -56,10 +56,16 @@ def run_screen(
     model : path
         Of a saved classifier.
     call : ScreenCall
+        What is asked, as the shell takes it.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
     patience : float
         Seconds that a process which was asked to stop is given.
+
+    Returns
+    -------
+    Path
+        As the call names it.
 
     Raises
     ------

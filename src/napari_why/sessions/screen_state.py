@@ -13,8 +13,9 @@ from napari.utils.colormaps import ensure_colormap
 from numpy.typing import NDArray
 
 from napari_why.core.errors import WhyError
+from napari_why.core.whole_files import plain_cell
 from napari_why.images.wells import well_place
-from napari_why.screening.analysis import ON_THE_WAY, is_hit
+from napari_why.screening.hits import is_hit
 from napari_why.screening.merge import RECORD, SUMMARY, options_of
 from napari_why.screening.options import ScreenOptions
 from napari_why.screening.parts import part_path, read_facts, read_part, read_plan
@@ -25,6 +26,7 @@ from napari_why.screening.tables import (
     FAILED,
     FIELDS,
     METADATA,
+    ON_THE_WAY,
     PLATE,
     QUALITY,
     ROLE,
@@ -208,9 +210,22 @@ class ScreenState:
         return Scale.of(self.wells[column].to_numpy(np.float64))
 
     def show_plate(self, plate: str, column: str) -> list[ShownWell]:
-        """Return every well of a plate that the plan names, done or not."""
+        """Return every well of a plate that the plan names, done or not.
+
+        Parameters
+        ----------
+        plate : str
+        column : str
+            Of :attr:`wells`, whose values colour them.
+
+        Returns
+        -------
+        list of ShownWell
+            In the order of the plan.
+        """
         names = [str(well) for name, well, *_ in self.plan["wells"] if name == plate]
-        shape = plate_shape(names)
+        told = self.plan.get("shape")  # plans of older versions have none
+        shape = (int(told[0]), int(told[1])) if told else plate_shape(names)
         edges = lie_at_edge(names, shape)
         rows = self._rows_by_well.get(plate, {})
         scale = self.scale(column)
@@ -231,7 +246,17 @@ class ScreenState:
         return list(zip(wells[PLATE].astype(str), wells[WELL].astype(str), strict=True))
 
     def hit_of_well(self, plate: str, well: str) -> int | None:
-        """Return the row of :attr:`hits` that a well belongs to; None of controls."""
+        """Return the row of :attr:`hits` that a well belongs to; None of controls.
+
+        Parameters
+        ----------
+        plate, well : str
+
+        Returns
+        -------
+        int or None
+            From 0; None also of a well that is not done, and before there are hits.
+        """
         row = self._rows_by_well.get(plate, {}).get(well)
         if row is None or self.hits.empty or row[ROLE] != SAMPLE:
             return None
@@ -241,7 +266,18 @@ class ScreenState:
         return int(np.flatnonzero(same)[0]) if same.any() else None
 
     def describe_well(self, plate: str, well: str, column: str = "") -> tuple[str, ...]:
-        """Say what is known of a well, its name first."""
+        """Say what is known of a well, its name first.
+
+        Parameters
+        ----------
+        plate, well : str
+        column : str
+            Of :attr:`wells`, whose value is said too; empty for none.
+
+        Returns
+        -------
+        tuple of str
+        """
         row = self._rows_by_well.get(plate, {}).get(well)
         name = f"{plate} {well}"
         if row is None:
@@ -320,8 +356,13 @@ def read_screen(folder: str | Path, before: ScreenState | None = None) -> Screen
     Parameters
     ----------
     folder : path
+        Of its results.
     before : ScreenState, optional
         Of an earlier look: only wells that came since are read.
+
+    Returns
+    -------
+    ScreenState
 
     Raises
     ------
@@ -378,12 +419,16 @@ def _is_complete(folder: Path, plan: Mapping[str, Any]) -> bool:
         return False
 
 
+# Columns of hits.csv that hold text.
+WORDS_OF_HITS = ("compound", "finding", "quality", "largest change", "other change")
+
+
 def _read_hits(folder: Path) -> pd.DataFrame:
     path = folder / "hits.csv"
     if not path.exists():  # a plate of controls alone
         return pd.DataFrame()
-    # a compound may be called NA, or by a number
-    hits = pd.read_csv(path, converters={"compound": str, "finding": str})
+    # a compound may be called NA, or by a number, or begin as a formula does, against which tables protect
+    hits = pd.read_csv(path, converters=dict.fromkeys(WORDS_OF_HITS, plain_cell))
     return hits.loc[(~is_hit(hits)).sort_values(kind="stable").index].reset_index(drop=True)
 
 

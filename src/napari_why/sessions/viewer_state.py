@@ -65,7 +65,15 @@ class ViewerState:
     def use_classifier(
         self, classifier: "Classifier | None", place: "str | Path | None" = None
     ) -> None:
-        """Use a classifier, and note which folder it was loaded from, or saved in."""
+        """Use a classifier, and note which folder it was loaded from, or saved in.
+
+        Parameters
+        ----------
+        classifier : Classifier or None
+            None: none is in use.
+        place : path, optional
+            Its folder; by default it is in none.
+        """
         self._classifier = classifier
         self._place = None if place is None else Path(place)
         self.image.set_channels(() if classifier is None else classifier.channels)
@@ -78,7 +86,14 @@ class ViewerState:
         return self._place
 
     def note_saved(self, classifier: "Classifier", place: "str | Path") -> None:
-        """Note where a classifier was saved; says nothing of one that is no longer in use."""
+        """Note where a classifier was saved; says nothing of one that is no longer in use.
+
+        Parameters
+        ----------
+        classifier : Classifier
+        place : path
+            Its folder.
+        """
         if classifier is self._classifier:
             self._place = Path(place)
             self.place_changed.emit(self._place)
@@ -88,19 +103,45 @@ class ViewerState:
         """Generators and channel predictors that are open, each with its folder, the newest last."""
         return dict(self._makers)
 
-    def add_maker(self, maker: "GenerativeModel", place: "str | Path | None" = None) -> None:
-        """Open a generator or channel predictor; one of the same folder gives way to it."""
+    def add_maker(
+        self,
+        maker: "GenerativeModel",
+        place: "str | Path | None" = None,
+        *,
+        instead_of: "GenerativeModel | None" = None,
+    ) -> None:
+        """Open a generator or channel predictor; one of the same folder gives way to it.
+
+        So does ``instead_of``, what a training had made when it was stopped, unless it was saved.
+
+        Parameters
+        ----------
+        maker : GenerativeModel
+        place : path, optional
+            Its folder; by default it is in none.
+        instead_of : GenerativeModel, optional
+            What gives way to it, unless it was saved.
+        """
         known = None if place is None else Path(place)
         self._makers = {
             other: there
             for other, there in self._makers.items()
-            if other is not maker and (known is None or there != known)
+            if other is not maker
+            and (known is None or there != known)
+            and (other is not instead_of or there is not None)
         }
         self._makers[maker] = known
         self.makers_changed.emit()
 
     def note_maker_saved(self, maker: "GenerativeModel", place: "str | Path") -> None:
-        """Note where a generator or channel predictor was saved."""
+        """Note where a generator or channel predictor was saved.
+
+        Parameters
+        ----------
+        maker : GenerativeModel
+        place : path
+            Its folder.
+        """
         self._makers[maker] = Path(place)
         self.makers_changed.emit()
 

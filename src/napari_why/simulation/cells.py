@@ -43,12 +43,36 @@ CYTOPLASM, CYTOPLASM_GRAIN, SMALLEST_CYTOPLASM = 0.55, 0.25, 0.2
 
 
 def draw_noise(size: int, width: float, rng: np.random.Generator) -> Plane:
-    """Draw white noise and blur it by a Gaussian of ``width`` pixels; shape (size, size)."""
+    """Draw white noise and blur it by a Gaussian of ``width`` pixels; shape (size, size).
+
+    Parameters
+    ----------
+    size : int
+        Height and width in pixels.
+    width : float
+        Standard deviation of the Gaussian, in pixels.
+    rng : Generator
+
+    Returns
+    -------
+    ndarray, float64, shape (size, size)
+    """
     return blur(rng.standard_normal((size, size)), width)
 
 
 def blur(plane: Plane, width: float) -> Plane:
-    """Blur by a Gaussian of ``width`` pixels."""
+    """Blur by a Gaussian of ``width`` pixels.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (y, x)
+    width : float
+        Standard deviation of the Gaussian, in pixels.
+
+    Returns
+    -------
+    ndarray, shape (y, x)
+    """
     return np.asarray(ndimage.gaussian_filter(plane, width))
 
 
@@ -72,6 +96,10 @@ def rescale_to_totals(plane: Plane, reference: Plane, cell: NDArray[np.int32]) -
         Not negative. A cell in which ``plane`` is empty stays empty.
     cell : ndarray of int, shape (y, x)
         Number of the cell every pixel belongs to; 0 outside, where the result is 0.
+
+    Returns
+    -------
+    ndarray, shape (y, x)
     """
     before = np.bincount(cell.ravel(), reference.ravel())
     after = np.bincount(cell.ravel(), plane.ravel())
@@ -124,6 +152,10 @@ def place_cells(
         Source of all random numbers.
     density : (float, float)
         Fewest and most cells per 64 x 64 reference pixels.
+
+    Returns
+    -------
+    Cells
     """
     radius, number = _draw_ellipses(size, zoom, rng, density)
     count = int(number.max())
@@ -134,7 +166,21 @@ def place_cells(
 
 
 def render_nuclei(cells: Cells, texture: Plane, contrast: float = CHROMATIN_CONTRAST) -> Plane:
-    """Return the DNA dye of nuclei whose chromatin varies by ``contrast`` times the texture."""
+    """Return the DNA dye of nuclei whose chromatin varies by ``contrast`` times the texture.
+
+    Parameters
+    ----------
+    cells : Cells
+    texture : ndarray, shape (y, x)
+        Of mean 0 and deviation 1.
+    contrast : float
+        Relative change of the dye where the texture is 1.
+
+    Returns
+    -------
+    ndarray, shape (y, x)
+        Relative amount of dye.
+    """
     filled = (cells.radius < 1) * cells.nuclear_dye * (1 + contrast * texture)
     return blur(filled, cells.zoom)
 
@@ -194,6 +240,10 @@ def draw_anatomy(
         How far mitochondria and cytoplasm reach; see :func:`_render_ring`.
     cytoplasm : bool
         False leaves the cytoplasm empty and draws no random numbers for it.
+
+    Returns
+    -------
+    Anatomy
     """
     zoom = REFERENCE_PIXEL / pixel_size
     # The order of the draws is part of every scene's identity: a seed means the same cells for ever.

@@ -156,6 +156,11 @@ def find_background(plane: Plane, radius: float) -> Plane:
         Grey levels.
     radius : float
         Of a nucleus, in pixels.
+
+    Returns
+    -------
+    ndarray, shape (y, x)
+        Grey levels.
     """
     width = 2 * round(BACKGROUND_WIDTH * radius / 2) + 1
     lowest = ndimage.minimum_filter(blur(plane, DENOISED), width)
@@ -282,7 +287,20 @@ def shade(before: Before) -> Plane:
 
 
 def shade_factor(width: int, strength: float) -> Plane:
-    """Return by what light is multiplied, from left to right; shape (width,)."""
+    """Return by what light is multiplied, from left to right; shape (width,).
+
+    Parameters
+    ----------
+    width : int
+        In pixels.
+    strength : float
+        0: none.
+
+    Returns
+    -------
+    ndarray, float64, shape (width,)
+        1 in the middle.
+    """
     return np.asarray(1 + SHADING * strength * np.linspace(-1, 1, width))
 
 
@@ -447,6 +465,11 @@ def find_planted_effect(name: str, direction: str | None = None) -> tuple[Plante
     direction : str, optional
         One of the effect's; by default its first, or the one that was named.
 
+    Returns
+    -------
+    (PlantedEffect, str)
+        With the name of the direction.
+
     Raises
     ------
     ParameterError
@@ -539,7 +562,29 @@ def change_light(
     strength: float,
     seed: int,
 ) -> NDArray[np.float64]:
-    """Change some channels of an image (C, H, W) whose cells are known; see :func:`change_image`."""
+    """Change some channels of an image (C, H, W) whose cells are known; see :func:`change_image`.
+
+    Parameters
+    ----------
+    before : ndarray, float64, shape (C, H, W)
+        Grey levels.
+    effect : PlantedEffect
+    direction : str
+        One of the effect's.
+    channels : sequence of int
+        In which ones.
+    cells : CellMap
+        Of the same pixels.
+    strength : float
+        0: nothing changes; 1: the effect.
+    seed : int
+        Of the random numbers, the same for every channel.
+
+    Returns
+    -------
+    ndarray, float64, shape (C, H, W)
+        Grey levels, not clipped.
+    """
     after = before.copy()
     # Without arithmetic, which would leave rounding where nothing changes.
     for index in channels if strength else ():

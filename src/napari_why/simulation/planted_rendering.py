@@ -158,7 +158,18 @@ class PlantedTile:
         return self.source.copy(data=pixels.astype(np.float64))
 
     def true_change(self, source: str, target: str) -> xr.DataArray:
-        """Return what changes from one class to the other: grey levels, float64, without noise."""
+        """Return what changes from one class to the other: grey levels, float64, without noise.
+
+        Parameters
+        ----------
+        source, target : str
+            Labels.
+
+        Returns
+        -------
+        DataArray, float64, dims (c, y, x)
+            Grey levels.
+        """
         change = self.noise_free(target).to_numpy() - self.noise_free(source).to_numpy()
         return self.source.copy(data=change)
 
@@ -228,6 +239,11 @@ class Planter:
             Grey levels.
         seed : sequence of int
             Of the effect's random numbers, and of those below.
+
+        Returns
+        -------
+        ChangedField
+            Of the size of ``before``.
         """
         cells = find_cells(None if self.nuclei is None else before[self.nuclei], before.shape[1:])
         numbers = int(np.random.default_rng(seed).integers(2**63))
@@ -286,6 +302,11 @@ class Planter:
         seed : sequence of int
             Of the noise. It starts from the same numbers in both classes, so that a channel that does
             not change is the same in both.
+
+        Returns
+        -------
+        (dict, dict)
+            By label: the light, float64, and the image, uint16; each (c, y, x) in grey levels.
         """
         shape = field.levels[UNTOUCHED].shape
         factor, ground = shade_factor(shape[-1], gradient), dark[:, None, None]

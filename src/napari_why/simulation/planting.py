@@ -208,6 +208,23 @@ class Sources:
 
         Eight bits are multiplied by 256. Where grey levels come in steps, as of 8 or 12 bits, each gets
         a random part of a step, in both classes: else the steps would tell the untouched images.
+
+        Parameters
+        ----------
+        row : int
+            Of the table.
+        seed : int
+            Of the parts of a step.
+
+        Returns
+        -------
+        ndarray, float64, shape (c, y, x)
+            0 to 65535.
+
+        Raises
+        ------
+        DatasetError
+            Pixels of another type than 8 or 16 bits without sign.
         """
         image = self.image(row)
         if image.dtype not in (np.uint8, np.uint16):
@@ -258,6 +275,12 @@ def lay_out_tiles(sources: Sources, options: PlantOptions) -> pd.DataFrame:
 
     Groups are those of the data set (wells), else positions, else images. Where these are fewer than
     12, each image is cut into bands along its longer side, half a tile apart: 24, or as many as fit.
+
+    Parameters
+    ----------
+    sources : Sources
+    options : PlantOptions
+        Tile, content, channels, count and seed.
 
     Returns
     -------
@@ -507,6 +530,17 @@ def plant_to_folder(
 
     Takes what :func:`plant` takes. ``Dataset.open(folder, group="group")`` opens the result.
 
+    Parameters
+    ----------
+    folder : str or Path
+        New or empty.
+    images, effect, options
+        See :func:`plant`.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+    **changes
+        Single options by name; see :func:`plant`.
+
     Returns
     -------
     Path
@@ -563,6 +597,16 @@ def render_tiles(
         See :func:`plant`.
     on_event, cancelled
         See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    PlantedImages
+        uint16, in the order of the table.
+
+    Raises
+    ------
+    WhyError
+        Cancelled.
     """
     planter = _make_planter(sources, effect, options)
     shaded = _draw_gradients(table["label"], options)

@@ -157,7 +157,18 @@ class Scene(ABC):
         return self._as_image(grey, label)
 
     def true_change(self, source: str, target: str) -> xr.DataArray:
-        """Return what changes from one class to another: grey levels, float64, without noise."""
+        """Return what changes from one class to another: grey levels, float64, without noise.
+
+        Parameters
+        ----------
+        source, target : str
+            Classes that the scene can be rendered as.
+
+        Returns
+        -------
+        DataArray, float64, dims (c, y, x)
+            Grey levels.
+        """
         change = self.noise_free(target).values - self.noise_free(source).values
         return self._as_image(change, f"{source} to {target}")
 

@@ -118,6 +118,15 @@ def simulate_to_folder(
 
     Takes what :func:`simulate` takes. ``Dataset.open(folder)`` opens the result.
 
+    Parameters
+    ----------
+    folder : str or Path
+        New or empty.
+    count, classes, size, seed, wells, plates, pixel_size, camera
+        See :func:`simulate`.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`. When cancelled, what was made so far is written.
+
     Returns
     -------
     Path
@@ -252,6 +261,22 @@ def effect_scenes(
 
     For ``nuisance`` the scenes run through the plates with every class on every plate alike, for
     a test that asks for the effect and not for the plate.
+
+    Parameters
+    ----------
+    count : int
+        Number of scenes.
+    effect : str
+        A key of :data:`napari_why.simulation.EFFECTS`.
+    size, strength, density, pixel_size, camera
+        See :class:`napari_why.simulation.EffectScene`.
+    seed : int
+        Which series of scenes.
+
+    Returns
+    -------
+    list of EffectScene
+        Numbered from 0.
     """
     brightness = [1.0]
     if find_effect(effect).plate_brightness:
@@ -353,6 +378,11 @@ def plates_by_class(count: int, classes: int, plates: int, share: float) -> list
     -------
     list of int
         Plate of every image, counted from 0; plate p belongs to class p modulo ``classes``.
+
+    Raises
+    ------
+    ParameterError
+        Fewer plates than classes, or a share out of range.
     """
     if plates < classes:
         raise ParameterError(f"plates: found {plates}; expected at least one for each class")
@@ -372,7 +402,20 @@ def plates_by_class(count: int, classes: int, plates: int, share: float) -> list
 
 
 def draw_plate_brightness(plates: int, seed: int) -> list[float]:
-    """Draw the brightness of plates, dim and bright ones in turn."""
+    """Draw the brightness of plates, dim and bright ones in turn.
+
+    Parameters
+    ----------
+    plates : int
+        Number of plates.
+    seed : int
+        Which series of scenes.
+
+    Returns
+    -------
+    list of float
+        Factor on the light of each plate.
+    """
     rng = np.random.default_rng([seed, PLATES_STREAM])
     return [float(rng.uniform(*(BRIGHT if plate % 2 else DIM))) for plate in range(plates)]
 

@@ -59,6 +59,11 @@ class WeightAverage:
             Steps over which to average: the past loses a share of 1/steps in each.
         earlier : mapping of str to Tensor, optional
             State with the average of a training that goes on; else there is only the network's.
+
+        Returns
+        -------
+        WeightAverage
+            Starting at ``earlier``, or at the network's own weights; it shares no memory with either.
         """
         state = network.state_dict()
         # by all of its names, if it has several: each of them is loaded
@@ -71,7 +76,15 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module, step: int) -> None:
-        """Take in the weights after a step, counted from 1."""
+        """Take in the weights after a step, counted from 1.
+
+        Parameters
+        ----------
+        network : Module
+            After the step; its state has the names of ``weights``, and is not changed.
+        step : int
+            Number of the step, from 1; in the first ones the past weighs less than ``decay``.
+        """
         decay = min(self.decay, (step - 1) / (step - 1 + WARM_UP))
         state = network.state_dict()
         for name, average in self.weights.items():

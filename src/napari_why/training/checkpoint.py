@@ -45,7 +45,20 @@ def best_epoch(history: History) -> int:
 
 
 def out_of_patience(history: History, patience: int) -> bool:
-    """Tell whether the last ``patience`` epochs brought nothing better; never with 0."""
+    """Tell whether the last ``patience`` epochs brought nothing better; never with 0.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        Losses and metrics of the epochs so far, as :func:`best_epoch` compares them.
+    patience : int
+        Epochs without a better one that are put up with; 0 for any number.
+
+    Returns
+    -------
+    bool
+        Whether the training should stop.
+    """
     return bool(patience) and len(history) - best_epoch(history) >= patience
 
 
@@ -117,6 +130,18 @@ class CheckpointFolder:
     def of(cls, folder: str | Path | None, *, resume: bool) -> Self | None:
         """Return the checkpoints in a folder; None without one.
 
+        Parameters
+        ----------
+        folder : str or Path, optional
+            Need not exist.
+        resume : bool
+            Go on from the last checkpoint that lies there.
+
+        Returns
+        -------
+        CheckpointFolder or None
+            Without settings of its own; None without a folder, where no checkpoints are kept.
+
         Raises
         ------
         ParameterError
@@ -161,7 +186,19 @@ class CheckpointFolder:
         optimiser: torch.optim.Optimizer,
         averaged: dict[str, Tensor] | None = None,
     ) -> None:
-        """Write the checkpoint of the epoch that ends; see :func:`save_checkpoint`."""
+        """Write the checkpoint of the epoch that ends; see :func:`save_checkpoint`.
+
+        Parameters
+        ----------
+        history : sequence of dict
+            Losses and metrics of all epochs, the one that ends last.
+        network : Module
+            Saved as it is after the last step, from where a training goes on.
+        optimiser : Optimizer
+            Of that network.
+        averaged : dict of str to Tensor, optional
+            Averaged state by name, where weights are averaged.
+        """
         checkpoint = Checkpoint(
             len(history),
             tuple(history),
@@ -209,8 +246,27 @@ class CheckpointFolder:
         return last, load_checkpoint(self.folder / epoch_name(best)).kept
 
 
+def holds_checkpoints(folder: Path) -> bool:
+    """Tell whether a folder has checkpoints, or folders with those of the networks of one training."""
+    return any(map(_epoch_folders, [folder, *(path for path in folder.glob("*") if path.is_dir())]))
+
+
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, *, best_epoch: int) -> Path:
     """Write ``folder/epoch-0001`` (and so on); older ones go, except the best epoch's.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the training.
+    checkpoint : Checkpoint
+        Weights, state of the optimiser and history up to its epoch.
+    best_epoch : int
+        Counted from 1; its folder stays beside the newest.
+
+    Returns
+    -------
+    Path
+        The folder of the epoch. It replaces one of the same name, as a whole or not at all.
 
     Raises
     ------
@@ -298,7 +354,20 @@ def split_optimiser(state: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[s
 
 
 def join_optimiser(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> dict[str, Any]:
-    """Put together what :func:`split_optimiser` parted."""
+    """Put together what :func:`split_optimiser` parted.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        By ``PARAMETER.KEY``, the parameter as its number.
+    plain : mapping
+        ``numbers`` by parameter, and ``param_groups``, as read from JSON.
+
+    Returns
+    -------
+    dict
+        As ``load_state_dict`` of the optimiser takes it.
+    """
     state: dict[int, dict[str, Any]] = {
         int(index): dict(entries) for index, entries in plain["numbers"].items()
     }

@@ -34,7 +34,20 @@ CHUNK = 32  # images held at once
 
 
 def choose_images(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Return at most 600 image numbers in random order, the classes as even as they can be."""
+    """Return at most 600 image numbers in random order, the classes as even as they can be.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (N,)
+        Class indices.
+    seed : int
+        Of the order, and so of which images of a class are taken.
+
+    Returns
+    -------
+    ndarray of int, shape (min(N, 600),)
+        Indices into ``labels``, the classes in turn until one runs out.
+    """
     # shuffled first: in the order of the table the first of a class come from a well or two
     order = np.random.default_rng(seed).permutation(len(labels))
     rank = np.zeros(len(labels), dtype=np.int64)
@@ -53,6 +66,19 @@ def reduce_images(
     px: the whole image made smaller, and a piece at full resolution, since class evidence may lie
     in fine texture. The piece is the one of the highest variance in each channel, so that it
     shows cells and not the empty background; labels have no say in it.
+
+    Parameters
+    ----------
+    examples : Examples
+        Preprocessed images of one size, (C, H, W).
+    chosen : ndarray of int, shape (n,)
+        Which of them, in this order.
+    cancelled : callable
+        Asked before every chunk of images.
+
+    Returns
+    -------
+    Tensor, float32, shape (n, C, V, h, w), or None
     """
     chunks = [chosen[start : start + CHUNK] for start in range(0, len(chosen), CHUNK)]
     views = []
@@ -86,7 +112,9 @@ def out_of_fold_predictions(
     seed : int
         Of folds, first weights, order and flips.
     on_event, cancelled
-        One step per channel and fold, counted on from ``steps_before``.
+        One step per channel and fold.
+    steps_before : int
+        Steps done already, where this is a part of longer work; counted on from there.
 
     Returns
     -------
@@ -242,6 +270,11 @@ def permutation_test(
     labels, groups, strata : ndarray, shape (n,)
         At least one stratum has two classes.
     seed : int
+
+    Returns
+    -------
+    PermutationTest
+        By channel, of the labels as they are and as they are dealt out anew.
 
     Examples
     --------
@@ -422,6 +455,11 @@ def confidence_intervals(
         As in :func:`permutation_test`. Repetitions are averaged for every image: they take the
         chance of one training out, not that of which wells there are.
     labels, groups, strata : ndarray, shape (n,)
+
+    Returns
+    -------
+    Intervals
+        Limits, 0 to 1, by channel.
     """
     strata = np.unique(strata, return_inverse=True)[1]
     counting = _Counting.of(predicted, groups, strata, int(labels.max()) + 1)

@@ -31,6 +31,18 @@ def derived_seed(seed: int, *parts: int) -> int:
     Numbers depend on the epoch alone, not on what was drawn before it, so that a training
     resumed at an epoch draws what the uninterrupted one draws.
 
+    Parameters
+    ----------
+    seed : int
+        Of the whole work, 0 or more.
+    *parts : int
+        Numbers that name the part, each 0 or more; their order counts.
+
+    Returns
+    -------
+    int
+        From 0 to 2**63 - 1.
+
     Examples
     --------
     >>> derived_seed(0, 1) == derived_seed(0, 1), derived_seed(0, 1) == derived_seed(0, 2)
@@ -101,6 +113,16 @@ def rotate(images: Tensor, degrees: Tensor) -> Tensor:
 
     Linear interpolation, reflection at the border; angles are those of the pixel grid, also where
     height and width differ.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, C, H, W)
+    degrees : Tensor, shape (N,)
+        Taken to the images' dtype and device.
+
+    Returns
+    -------
+    Tensor, shape (N, C, H, W)
     """
     height, width = images.shape[-2:]
     angles = degrees.to(images) * (math.pi / 180)
@@ -194,6 +216,17 @@ class DatasetExamples:
 def class_indices(dataset: Dataset, classes: Sequence[str]) -> Tensor:
     """Return the place of each image's label among ``classes``, int64, shape (N,).
 
+    Parameters
+    ----------
+    dataset : Dataset
+        Of N images.
+    classes : sequence of str
+        In the order of the network's outputs; the data set need not hold all of them.
+
+    Returns
+    -------
+    Tensor, int64, shape (N,)
+
     Raises
     ------
     MismatchError
@@ -231,6 +264,8 @@ def examples_of(
         Share (0 to 1) of the free memory that the images may take. They are kept as float32 if
         they fit, as float16 if only that fits (rounded to 11 significant bits), and are read
         anew in every epoch if not; a Message tells of the latter two.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`; a step per image that is read into memory.
 
     Returns
     -------
@@ -256,7 +291,20 @@ def examples_of(
 
 
 def storage_dtype(values: int, memory_share: float) -> torch.dtype | None:
-    """Return the most precise dtype at which this many values fit in the share of free memory."""
+    """Return the most precise dtype at which this many values fit in the share of free memory.
+
+    Parameters
+    ----------
+    values : int
+        Numbers to be kept: images x channels x pixels.
+    memory_share : float
+        0 to 1, of the memory that is free now.
+
+    Returns
+    -------
+    torch.dtype or None
+        ``float32``, or ``float16`` where only that fits; None where neither does.
+    """
     allowed = psutil.virtual_memory().available * memory_share
     # float16 rounds to 11 significant bits, by at most 0.05 % of a value
     for dtype in (torch.float32, torch.float16):

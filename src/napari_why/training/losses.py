@@ -29,6 +29,17 @@ def balanced_weights(labels: Tensor, classes: int) -> Tensor:
     n images, n_k of class k, K classes that there are images of (King & Zeng 2001). The mean weight of an
     image is 1, and all classes weigh the same in all; a class without images has weight 0.
 
+    Parameters
+    ----------
+    labels : Tensor, int64, shape (n,)
+        Class indices of the training images.
+    classes : int
+        Number of classes, those without images too.
+
+    Returns
+    -------
+    Tensor, float32, shape (classes,)
+
     Examples
     --------
     >>> balanced_weights(torch.tensor([0, 0, 0, 1]), 2).tolist()
@@ -48,6 +59,20 @@ def weighted_cross_entropy(
     Divided by the number of images and not by the sum of their weights: the mean of an epoch's batches
     is then the mean over the classes of each class's mean, whatever the batches hold. An image's
     weight is that of its own class, whatever share of its label is spread over the others.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (N, K)
+    labels : Tensor, int64, shape (N,)
+    weights : Tensor, shape (K,), or None
+        Of the classes, from :func:`balanced_weights`.
+    label_smoothing : float
+        Share of every label, 0 to 1, that is spread evenly over all classes.
+
+    Returns
+    -------
+    Tensor, shape ()
+        In nats.
     """
     if weights is None:
         return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
@@ -56,7 +81,18 @@ def weighted_cross_entropy(
 
 
 def check_loss(loss: LossName, network: Network) -> None:
-    """Raise ParameterError for a loss that the network cannot have."""
+    """Raise ParameterError for a loss that the network cannot have.
+
+    Parameters
+    ----------
+    loss : {"cross_entropy", "class_distance", "gaussian_likelihood"}
+    network : Network
+
+    Raises
+    ------
+    ParameterError
+        ``gaussian_likelihood``, and the network is not invertible.
+    """
     if loss == "gaussian_likelihood" and not isinstance(network, InvertibleNetwork):
         raise ParameterError(
             f"loss: found gaussian_likelihood for {network.name}; it needs the log-determinant of "
@@ -82,6 +118,16 @@ def latent_loss(
     labels : Tensor, int64, shape (N,)
     generator : torch.Generator
         On the CPU; the log-determinant is estimated at random.
+
+    Returns
+    -------
+    dict of str to Tensor of shape ()
+        Means over the batch; empty with ``cross_entropy``.
+
+    Raises
+    ------
+    ParameterError
+        ``gaussian_likelihood``, and the training pass tells no log-determinant.
     """
     if loss == "cross_entropy":
         return {}
@@ -118,6 +164,10 @@ def class_distance(latent: Tensor, labels: Tensor) -> Tensor:
     latent : Tensor, shape (N, K, h, w)
     labels : Tensor, int64, shape (N,)
 
+    Returns
+    -------
+    Tensor, shape ()
+
     Examples
     --------
     >>> latent = torch.tensor([0.0, 0.0, 4.0, 4.0]).view(4, 1, 1, 1)
@@ -145,6 +195,10 @@ def gaussian_negative_log_likelihood(latent: Tensor, labels: Tensor) -> Tensor:
     ----------
     latent : Tensor, shape (N, K, h, w)
     labels : Tensor, int64, shape (N,)
+
+    Returns
+    -------
+    Tensor, shape ()
     """
     terms = []
     for label in sorted(set(labels.tolist())):

@@ -88,6 +88,11 @@ def pairwise_z_prime(
         True classes as indices.
     probabilities : ndarray, shape (N, K)
     classes : sequence of K str
+
+    Returns
+    -------
+    list of ZPrime
+        One for each of the K (K - 1) / 2 pairs, in the order of the classes.
     """
     found = []
     for p, q in combinations(range(len(classes)), 2):
@@ -192,6 +197,18 @@ def _worst(values: Sequence[float | None]) -> float | None:
 def mean_recall(labels: "pd.Series[str]", predicted: "pd.Series[str]") -> float:
     """Return the balanced accuracy of named classes: it does not reward naming the larger one.
 
+    Parameters
+    ----------
+    labels : Series of str, length N
+        True classes.
+    predicted : Series of str, length N
+        With the index of ``labels``.
+
+    Returns
+    -------
+    float
+        0 to 1: the mean over the classes that occur in ``labels``.
+
     Examples
     --------
     >>> mean_recall(pd.Series(["a", "a", "a", "b"]), pd.Series(["a", "a", "a", "a"]))
@@ -251,6 +268,11 @@ def metrics_by(
         with the highest mean), ``correct``, and ``accuracy`` (share of its images that are
         predicted right).
 
+    Raises
+    ------
+    MismatchError
+        ``groups`` has another number of rows than there are labels.
+
     Examples
     --------
     >>> wells = pd.Series(["A1", "A1", "B1"], name="well")
@@ -283,6 +305,18 @@ def group_metrics(table: pd.DataFrame, classes: Sequence[str]) -> dict[str, Any]
     """Return :func:`classification_metrics` of a table made by :func:`metrics_by`.
 
     Each row counts once, however many images it stands for; ``images`` is called ``groups``.
+
+    Parameters
+    ----------
+    table : DataFrame
+        One row per group and true class: ``label`` and ``probability of NAME`` for every class.
+    classes : sequence of str
+        In the order of the network's outputs.
+
+    Returns
+    -------
+    dict
+        JSON values by name.
     """
     metrics = classification_metrics(
         table["label"].to_numpy(), table[probability_columns(classes)].to_numpy(), classes

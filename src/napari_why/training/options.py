@@ -205,6 +205,10 @@ class TrainingOptions(TrainingSchedule):
             Counted from 1.
         within : float
             Share of the epoch's batches (0 to 1) that come before the step.
+
+        Returns
+        -------
+        float
         """
         # a function of the step alone, so that a resumed training needs no scheduler's state
         if self.schedule == "one_cycle":

@@ -234,6 +234,13 @@ class RunningMean:
         """Take the logits (n, classes) of a batch, its class indices (n,) and its further losses.
 
         The further losses are means over the batch, by name.
+
+        Parameters
+        ----------
+        logits : Tensor, shape (n, classes)
+        labels : Tensor, int64, shape (n,)
+        further : mapping of str to Tensor of shape (), optional
+            The losses beside the cross-entropy, not weighted.
         """
         # weighted by images: batches may differ by one image in size
         self.loss += float(weighted_cross_entropy(logits, labels, self.weights)) * len(labels)
@@ -538,7 +545,22 @@ def run_guarded(loop: Loop) -> tuple[Status, Exception | None]:
 
 
 def describe_place(device: str, reason: str, threads: int) -> str:
-    """Say where a training runs, and why there."""
+    """Say where a training runs, and why there.
+
+    Parameters
+    ----------
+    device : str
+        As torch names it.
+    reason : str
+        Why this one.
+    threads : int
+        Of the processor; told of ``cpu`` alone.
+
+    Returns
+    -------
+    str
+        One line without a full stop.
+    """
     suffix = f" with {threads} thread{'s' if threads > 1 else ''}" if device == "cpu" else ""
     return f"training on {device}{suffix}: {reason}"
 
@@ -555,6 +577,11 @@ def describe_failure(error: Exception, device: str, finished: int, epochs: int, 
         Epochs that were finished, and all of them.
     kept : int
         The epoch whose weights are kept; 0 for none.
+
+    Returns
+    -------
+    str
+        One line without a full stop.
     """
     text = str(error)
     if is_out_of_memory(error) or "memory" in text.lower():

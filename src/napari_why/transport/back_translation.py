@@ -67,6 +67,11 @@ def train_on_pairs(
         See :func:`napari_why.core.devices.choose_device`.
     on_event, cancelled
         See :mod:`napari_why.core.events`. Cancelled, the network is as far as it got.
+
+    Returns
+    -------
+    UNet
+        On the CPU, in evaluation mode.
     """
     place = choose_device(device).name
     order = torch.Generator().manual_seed(seed)
@@ -253,6 +258,11 @@ class RestoringNetwork:
             Standardised, of the source class.
         moved_back : iterable of Tensor, shape (N, C, H, W)
             What it makes of them, moved back by versions of the change that it undoes.
+
+        Yields
+        ------
+        Tensor, shape (N, C, H, W)
+            One for each of ``moved_back``; locked channels as in ``images``, bit for bit.
         """
         free = _free(self.channels, self.locked)
         for moved in moved_back:
@@ -277,6 +287,11 @@ class RestoringNetwork:
         shares : tuple of tuple of float
             How much of it is made, by scale and free channel: of a map from the sources to the targets
             themselves, where that is known. What these share by chance the correction would repeat.
+
+        Returns
+        -------
+        RestoringNetwork
+            Sharing the networks of this one.
         """
         plain = replace(self, correction=None)
         made = fit_coarse_to_fine(plain(sources), real, self.locked, seed=seed)
@@ -311,6 +326,16 @@ class RestoringNetwork:
     @classmethod
     def from_parts(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Self:
         """Put together what :meth:`tensors` and :meth:`to_dict` took apart.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+        plain : mapping
+            As read from JSON, or as :meth:`to_dict` made it.
+
+        Returns
+        -------
+        RestoringNetwork
 
         Raises
         ------
@@ -478,12 +503,39 @@ class MissingNoise:
 
     @classmethod
     def estimate(cls, sources: Tensor, fakes: Tensor, channel: int) -> "MissingNoise":
-        """Estimate what moved images (N, C, H, W) lack against real ones (M, C, H, W)."""
+        """Estimate what moved images (N, C, H, W) lack against real ones (M, C, H, W).
+
+        Parameters
+        ----------
+        sources : Tensor, shape (M, C, H, W)
+            Real images, standardised.
+        fakes : Tensor, shape (N, C, H, W)
+            Moved ones, in the same units.
+        channel : int
+            The one whose noise is compared.
+
+        Returns
+        -------
+        MissingNoise
+        """
         found = (estimate_noise(list(images[:, channel].numpy())) for images in (sources, fakes))
         return cls(channel, *found)
 
     def draw(self, plane: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw it for planes (N, H, W)."""
+        """Draw it for planes (N, H, W).
+
+        Parameters
+        ----------
+        plane : Tensor, shape (N, H, W)
+            Moved images of the channel, whose local brightness says how much is missing.
+        generator : torch.Generator
+            On the CPU, like ``plane``.
+
+        Returns
+        -------
+        Tensor, shape (N, H, W)
+            The noise alone; 0 where none is missing.
+        """
         level = smooth(plane[:, None], BRIGHTNESS)[:, 0].numpy()
         missing = np.maximum(self.wanted.variance(level) - self.there.variance(level), 0)
         deviation = torch.from_numpy(np.sqrt(missing)).to(plane)

@@ -111,7 +111,20 @@ class LockedStructures:
 
     @classmethod
     def find(cls, images: Tensor, channels: Sequence[int]) -> "LockedStructures | None":
-        """Find them in the locked channel that has the clearest; None without any."""
+        """Find them in the locked channel that has the clearest; None without any.
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+            Preprocessed, of any class.
+        channels : sequence of int
+            The locked ones.
+
+        Returns
+        -------
+        LockedStructures or None
+            In the channel of whose variance a threshold explains most; None where all are constant.
+        """
         from skimage.filters import threshold_otsu  # of a training alone, and slow to import
 
         best: tuple[float, LockedStructures] | None = None
@@ -255,7 +268,20 @@ class ChannelChange:
         return self.change(self.prepare(images), self.values) + self.background
 
     def change(self, prepared: Prepared, values: Values) -> Tensor:
-        """Return the channel above its background as these coefficients change it."""
+        """Return the channel above its background as these coefficients change it.
+
+        Parameters
+        ----------
+        prepared : Prepared
+            From :meth:`prepare`, of N images.
+        values : mapping of str to Tensor
+            Coefficients by term, shape () or (size of the term,); a term that is left out changes nothing.
+
+        Returns
+        -------
+        Tensor, shape (N, H, W)
+            Above the background, without noise of a camera.
+        """
         changed = prepared.above
         if "blur" in values and abs(float(values["blur"])) > LEAST_BLUR:
             changed = smooth(changed, abs(float(values["blur"])))
@@ -302,6 +328,19 @@ class ChannelChange:
 
         The noise of the source is changed along with it; what is missing is added: even, and growing
         with the brightness.
+
+        Parameters
+        ----------
+        prepared : Prepared
+            From :meth:`prepare`, of N images.
+        values : mapping of str to Tensor
+            As of :meth:`change`, with the two of ``noise``.
+        noise : (Tensor, Tensor), shape (N, H, W) each
+            Standard normal numbers: for the even part and for the part that grows with the brightness.
+
+        Returns
+        -------
+        Tensor, shape (N, H, W)
         """
         changed = self.change(prepared, values)
         even, shot = (values["noise"].abs() * NOISE_UNIT * self.brightness).tolist()
@@ -329,13 +368,37 @@ SCALE_SHARES = torch.from_numpy(
 
 
 def grow(above: Tensor, amount: float) -> Tensor:
-    """Go some way to the largest (amount > 0) or smallest values around; structures grow or shrink."""
+    """Go some way to the largest (amount > 0) or smallest values around; structures grow or shrink.
+
+    Parameters
+    ----------
+    above : Tensor, shape (N, H, W)
+        A channel above its background.
+    amount : float
+        Share of the way; 1 is all of it, to the extremes within 2 pixels.
+
+    Returns
+    -------
+    Tensor, shape (N, H, W)
+    """
     fine = smooth(above, FINEST)
     return above + abs(amount) * (extreme_nearby(fine, amount >= 0) - fine)
 
 
 def extreme_nearby(maps: Tensor, largest: bool) -> Tensor:
-    """Return the largest, or the smallest, value in the square around each pixel."""
+    """Return the largest, or the smallest, value in the square around each pixel.
+
+    Parameters
+    ----------
+    maps : Tensor, shape (N, H, W)
+    largest : bool
+        Else the smallest.
+
+    Returns
+    -------
+    Tensor, shape (N, H, W)
+        Of 5 x 5 pixels; at the border, of those that there are.
+    """
     sign = 1.0 if largest else -1.0
     return sign * _largest_nearby(_largest_nearby(sign * maps, 2), 1)
 
@@ -352,7 +415,20 @@ def _largest_nearby(maps: Tensor, axis: int) -> Tensor:
 
 
 def by_term(values: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-    """Return coefficients (K,) by term, as float32."""
+    """Return coefficients (K,) by term, as float32.
+
+    Parameters
+    ----------
+    values : Tensor, shape (K,)
+        In the order of ``names``, as many of each as the term has.
+    names : sequence of str
+        Keys of :data:`TERMS`.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Shape () of terms with one coefficient, else (size,).
+    """
     sizes = [TERMS[name].size for name in names]
     parts = torch.split(values.float(), sizes)
     return {

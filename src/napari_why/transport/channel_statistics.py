@@ -139,7 +139,20 @@ class ChannelFrame:
 
     @classmethod
     def of(cls, images: Tensor, channel: int, locked: Sequence[int]) -> "ChannelFrame":
-        """Look at preprocessed images (N, C, H, W) of all classes; no label is asked for."""
+        """Look at preprocessed images (N, C, H, W) of all classes; no label is asked for.
+
+        Parameters
+        ----------
+        images : Tensor, shape (N, C, H, W)
+        channel : int
+            The one that is described.
+        locked : sequence of int
+            Channels whose structures distances are measured from.
+
+        Returns
+        -------
+        ChannelFrame
+        """
         pixels = images[:, channel].flatten().float()
         # as many as a quantile can be taken of in one call, and more than it needs
         generator = torch.Generator().manual_seed(0)

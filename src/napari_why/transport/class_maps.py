@@ -86,6 +86,17 @@ class ClassMaps:
     def find(self, source: int, target: int, kind: PixelKind) -> PixelMap:
         """Return a map.
 
+        Parameters
+        ----------
+        source, target : int
+            Class indices.
+        kind : str
+            One of :meth:`kinds`.
+
+        Returns
+        -------
+        PixelMap
+
         Raises
         ------
         ParameterError
@@ -99,7 +110,18 @@ class ClassMaps:
         return self.maps[(source, target, kind)]
 
     def kinds(self, source: int, target: int) -> tuple[PixelKind, ...]:
-        """Return the kinds of maps that there are for a direction, the plainest first."""
+        """Return the kinds of maps that there are for a direction, the plainest first.
+
+        Parameters
+        ----------
+        source, target : int
+            Class indices.
+
+        Returns
+        -------
+        tuple of str
+            Empty where there is no map.
+        """
         return tuple(kind for kind in KINDS if (source, target, kind) in self.maps)
 
     def draws(
@@ -134,14 +156,38 @@ class ClassMaps:
         return self.replicates.get(key, ())[:count]
 
     def with_map(self, source: int, target: int, found: PixelMap) -> "ClassMaps":
-        """Return the same with one more map, in the place of one of its kind and its replicates."""
+        """Return the same with one more map, in the place of one of its kind and its replicates.
+
+        Parameters
+        ----------
+        source, target : int
+            Class indices.
+        found : PixelMap
+            Its class says which kind it is of.
+
+        Returns
+        -------
+        ClassMaps
+        """
         kind = next(kind for kind, made in KINDS.items() if isinstance(found, made))
         key: Key = (source, target, kind)
         others = {other: made for other, made in self.replicates.items() if other != key}
         return replace(self, maps={**self.maps, key: found}, replicates=others)
 
     def fits(self, classes: int, channels: int) -> bool:
-        """Tell whether it is of that many classes; ``channels`` of the last latent do not matter."""
+        """Tell whether it is of that many classes; ``channels`` of the last latent do not matter.
+
+        Parameters
+        ----------
+        classes : int
+            Number of classes of the classifier.
+        channels : int
+            Of its last latent.
+
+        Returns
+        -------
+        bool
+        """
         del channels
         return self.classes == classes
 
@@ -173,6 +219,16 @@ class ClassMaps:
     @classmethod
     def from_parts(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> "ClassMaps":
         """Put together what :meth:`tensors` and :meth:`to_dict` took apart.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+        plain : mapping
+            As read from JSON, or as :meth:`to_dict` made it.
+
+        Returns
+        -------
+        ClassMaps
 
         Raises
         ------

@@ -90,7 +90,21 @@ def named_tensors(
     maps: Mapping[Key, PairMap],
     replicates: Mapping[Key, Sequence[PairMap]],
 ) -> dict[str, Tensor]:
-    """Return everything numeric by name, contiguous and on the CPU."""
+    """Return everything numeric by name, contiguous and on the CPU.
+
+    Parameters
+    ----------
+    gates : Gates
+    evidence : LocalEvidence
+    maps : mapping of (source, target, mass) to PairMap
+    replicates : mapping of (source, target, mass) to sequence of PairMap
+        Of some of the maps.
+
+    Returns
+    -------
+    dict of str to Tensor
+        ``gates.NAME``, ``evidence.NAME``, and two groups for each map and replicate.
+    """
     named = {f"gates.{name}": value for name, value in vars(gates).items()}
     named |= {f"evidence.{key}": value for key, value in evidence.network.state_dict().items()}
     named |= {"evidence.mean": evidence.mean, "evidence.deviation": evidence.deviation}
@@ -116,7 +130,19 @@ def read_layout(plain: Mapping[str, Any]) -> LatentLayout:
 
 
 def read_gates(tensors: Tensors, layout: LatentLayout) -> Gates:
-    """Return the gates of tensors named by :func:`named_tensors`."""
+    """Return the gates of tensors named by :func:`named_tensors`.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Others may lie among them.
+    layout : LatentLayout
+        Says how many conditions there are.
+
+    Returns
+    -------
+    Gates
+    """
     gates = Gates(**_under("gates.", tensors))
     width, components = layout.conditions, gates.basis.shape[-1]
     _check_shapes(
@@ -132,7 +158,20 @@ def read_gates(tensors: Tensors, layout: LatentLayout) -> Gates:
 
 
 def read_evidence(tensors: Tensors, layout: LatentLayout) -> LocalEvidence:
-    """Return the classifier of places of tensors named by :func:`named_tensors`."""
+    """Return the classifier of places of tensors named by :func:`named_tensors`.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Others may lie among them.
+    layout : LatentLayout
+        Says how many features a place has.
+
+    Returns
+    -------
+    LocalEvidence
+        In evaluation mode, without gradients.
+    """
     weights = _under("evidence.", tensors)
     mean, deviation = weights.pop("mean"), weights.pop("deviation")
     shape = (1, layout.evidence, 1, 1)
@@ -150,7 +189,24 @@ def read_maps(
     gates: Gates,
     classes: int,
 ) -> dict[Key, PairMap]:
-    """Return the maps of these (source, target, mass)."""
+    """Return the maps of these (source, target, mass).
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Named by :func:`named_tensors`.
+    keys : sequence of (int, int, str)
+        As read from JSON.
+    layout : LatentLayout
+    gates : Gates
+        Their number is that of the matrices of each map.
+    classes : int
+        Number of classes, below which source and target have to lie.
+
+    Returns
+    -------
+    dict of (int, int, str) to PairMap
+    """
     maps = {}
     for source, target, mass in keys:
         _check_direction(source, target, classes)
@@ -167,7 +223,24 @@ def read_replicates(
     layout: LatentLayout,
     gates: Gates,
 ) -> dict[Key, tuple[PairMap, ...]]:
-    """Return the replicates of maps, given (source, target, mass, how many)."""
+    """Return the replicates of maps, given (source, target, mass, how many).
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Named by :func:`named_tensors`.
+    counts : sequence of (int, int, str, int)
+        As read from JSON.
+    maps : mapping of (int, int, str) to PairMap
+        There are replicates of these alone.
+    layout : LatentLayout
+    gates : Gates
+        Their number is that of the matrices of each map.
+
+    Returns
+    -------
+    dict of (int, int, str) to tuple of PairMap
+    """
     replicates = {}
     for source, target, mass, count in counts:
         key = (source, target, _mass(mass))
@@ -208,7 +281,22 @@ def _read_pair(tensors: Tensors, prefix: str, layout: LatentLayout, gates: Gates
 def read_choices(
     entries: Sequence[Mapping[str, Any]], layout: LatentLayout, classes: int
 ) -> dict[tuple[int, int], Choice]:
-    """Return the choices by direction."""
+    """Return the choices by direction.
+
+    Parameters
+    ----------
+    entries : sequence of mapping
+        One a direction, as read from JSON.
+    layout : LatentLayout
+        Says which channels may be reset.
+    classes : int
+        Number of classes, below which source and target have to lie.
+
+    Returns
+    -------
+    dict of (int, int) to Choice
+        By source and target.
+    """
     choices = {}
     for entry in entries:
         _check_direction(entry["source"], entry["target"], classes)
@@ -321,7 +409,17 @@ class ClassTransport:
     replicates: Mapping[Key, tuple[PairMap, ...]] = field(default_factory=dict)
 
     def choice(self, source: int, target: int) -> Choice:
-        """Return what was chosen for a direction; the full map where nothing was."""
+        """Return what was chosen for a direction; the full map where nothing was.
+
+        Parameters
+        ----------
+        source, target : int
+            Class indices.
+
+        Returns
+        -------
+        Choice
+        """
         return self.choices.get((source, target), Choice())
 
     def with_choices(self, choices: Mapping[Pair, Choice]) -> "ClassTransport":
@@ -343,6 +441,11 @@ class ClassTransport:
             See :meth:`displacement`.
         count : int
             How many at most.
+
+        Yields
+        ------
+        Tensor, shape (N, K, h, w)
+            Nothing comes where the map has no replicates.
         """
         key = (source, target, mass)
         for pair in self.replicates.get(key, ())[:count]:
@@ -398,7 +501,19 @@ class ClassTransport:
         return to_like(torch.cat([still, change], 1), latent)
 
     def fits(self, classes: int, channels: int) -> bool:
-        """Tell whether it is of that many classes; ``channels`` of the last latent do not matter."""
+        """Tell whether it is of that many classes; ``channels`` of the last latent do not matter.
+
+        Parameters
+        ----------
+        classes : int
+            Number of classes of the classifier.
+        channels : int
+            Of its last latent.
+
+        Returns
+        -------
+        bool
+        """
         del channels
         return self.evidence.classes == classes
 
@@ -431,6 +546,16 @@ class ClassTransport:
         cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
     ) -> "ClassTransport":
         """Put together what :meth:`tensors` and :meth:`to_dict` took apart.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+        plain : mapping
+            As read from JSON, or as :meth:`to_dict` made it.
+
+        Returns
+        -------
+        ClassTransport
 
         Raises
         ------

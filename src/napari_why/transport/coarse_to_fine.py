@@ -171,6 +171,11 @@ class CoarseToFineMap:
             By scale and free channel; see the parameter of the map.
         images : Tensor, shape (N, C, H, W)
             Of the source class, to measure changes on.
+
+        Returns
+        -------
+        CoarseToFineMap
+            With ``shares`` of 0 to 1 for every scale and free channel.
         """
         whole = replace(self, shares=(), noise=())
         shares = tuple(
@@ -229,6 +234,16 @@ class CoarseToFineMap:
     @classmethod
     def from_parts(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Self:
         """Put together what :meth:`tensors` and :meth:`to_dict` took apart.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+        plain : mapping
+            As read from JSON, or as :meth:`to_dict` made it.
+
+        Returns
+        -------
+        CoarseToFineMap
 
         Raises
         ------
@@ -362,7 +377,20 @@ def _pad_to_blocks(images: Tensor, offset: int) -> Tensor:
 
 
 def check_images(images: Tensor, channels: int) -> None:
-    """Raise ParameterError for images that a map of this many channels does not take."""
+    """Raise ParameterError for images that a map of this many channels does not take.
+
+    Parameters
+    ----------
+    images : Tensor
+        To be of shape (N, C, H, W), with sides of 8 pixels or more.
+    channels : int
+        C.
+
+    Raises
+    ------
+    ParameterError
+        Another shape, or smaller.
+    """
     fits = images.ndim == 4 and images.shape[1] == channels
     if not fits or min(images.shape[-2:]) < SMALLEST_SIDE:
         raise ParameterError(
@@ -403,6 +431,10 @@ def fit_coarse_to_fine(
         default.
     seed : int
         Of the positions that are drawn, and of the clusters.
+
+    Returns
+    -------
+    CoarseToFineMap
 
     Raises
     ------

@@ -213,6 +213,24 @@ class LocalEvidence:
 
         Classes without crops get no probability. Classes count alike, however many crops they
         have.
+
+        Parameters
+        ----------
+        crops : sequence of Tensor, shape (n, K, h, w)
+            One a class; without crops of shape (0, K, h, w). At least one class has some.
+        layout : LatentLayout
+            Of the latents.
+        seed : int
+            Of first weights and order.
+        cancelled : callable
+            Asked while it trains; the network is then as far as it got.
+        each_epoch : callable
+            Called after every epoch, for a bar.
+
+        Returns
+        -------
+        LocalEvidence
+            In evaluation mode, without gradients.
         """
         features = [evidence_features(maps, layout) if len(maps) else None for maps in crops]
         present = [maps for maps in features if maps is not None]
@@ -236,7 +254,19 @@ class LocalEvidence:
 
     @torch.no_grad()
     def probabilities(self, latent: Tensor, layout: LatentLayout) -> Tensor:
-        """Return class probabilities (N, classes, h / 2, w / 2) of every place of latents."""
+        """Return class probabilities (N, classes, h / 2, w / 2) of every place of latents.
+
+        Parameters
+        ----------
+        latent : Tensor, shape (N, K, h, w)
+        layout : LatentLayout
+            The one that it was fitted with.
+
+        Returns
+        -------
+        Tensor, shape (N, classes, h / 2, w / 2), rounded up
+            0 to 1; they add up to 1 at every place.
+        """
         features = (evidence_features(latent, layout) - self.mean) / self.deviation
         return torch.softmax(self.network(features), 1)
 
@@ -309,7 +339,21 @@ def excess_mass(
 
 
 def build(inputs: int, classes: int, generator: torch.Generator | None = None) -> nn.Sequential:
-    """Return the untrained network of places; torch's own random numbers stay as they are."""
+    """Return the untrained network of places; torch's own random numbers stay as they are.
+
+    Parameters
+    ----------
+    inputs : int
+        Evidence features of a place.
+    classes : int
+        Outputs.
+    generator : torch.Generator, optional
+        Of the first weights; without it they are any, to be loaded over.
+
+    Returns
+    -------
+    Sequential
+    """
     with torch.random.fork_rng(devices=[]):
         network = nn.Sequential(
             nn.Conv2d(inputs, WIDTH, 3, padding=1),

@@ -76,7 +76,16 @@ class LatentCrops:
         self._generator = torch.Generator().manual_seed(self.seed)
 
     def add(self, latents: Tensor, labels: Tensor, groups: Tensor | None = None) -> None:
-        """Take latents (N, K, h, w), class indices (N,) and groups (N,): each on its own by default."""
+        """Take latents (N, K, h, w), class indices (N,) and groups (N,): each on its own by default.
+
+        Parameters
+        ----------
+        latents : Tensor, shape (N, K, h, w)
+            Or images, (N, C, H, W).
+        labels : Tensor, int64, shape (N,)
+        groups : Tensor, int64, shape (N,), optional
+            The well of each.
+        """
         numbers = torch.arange(len(labels)) + sum(self.seen) if groups is None else groups
         for latent, label, group in zip(latents, labels.tolist(), numbers.tolist(), strict=True):
             kept = self.crops[label]
@@ -108,7 +117,22 @@ class LatentCrops:
 
 
 def resample(images: Tensor, groups: Tensor, generator: torch.Generator) -> Tensor:
-    """Return the images of as many groups, drawn with replacement: wells are independent, fields not."""
+    """Return the images of as many groups, drawn with replacement: wells are independent, fields not.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, C, H, W)
+        Or latents.
+    groups : Tensor, int64, shape (N,)
+        The well of each image. Of fewer than two, images are drawn in their place.
+    generator : torch.Generator
+        On the CPU.
+
+    Returns
+    -------
+    Tensor, shape (M, C, H, W)
+        M is N only where groups are of one size.
+    """
     names = torch.unique(groups)
     if len(names) < 2:  # nothing is known of how much groups differ
         return images[torch.randint(len(images), (len(images),), generator=generator)]

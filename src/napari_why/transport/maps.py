@@ -85,7 +85,20 @@ class Gates:
 
     @classmethod
     def fit(cls, vectors: Tensor, count: int, seed: int) -> "Gates":
-        """Cluster condition vectors (n, c) of all classes; without conditions there is one gate."""
+        """Cluster condition vectors (n, c) of all classes; without conditions there is one gate.
+
+        Parameters
+        ----------
+        vectors : Tensor, shape (n, c)
+        count : int
+            Gates at most.
+        seed : int
+            Of the clustering.
+
+        Returns
+        -------
+        Gates
+        """
         mean = vectors.mean(0)
         spread = (vectors - mean).square().mean(0).sqrt()
         # what is constant in training tells nothing, and is not to explode where it is not
@@ -180,7 +193,22 @@ class ClassModel:
 
     @classmethod
     def fit(cls, moving: Tensor, conditions: Tensor, gates: Gates, weights: Tensor) -> "ClassModel":
-        """Fit positions (n, m) with conditions (n, c), each counted ``weights`` (n,)."""
+        """Fit positions (n, m) with conditions (n, c), each counted ``weights`` (n,).
+
+        Parameters
+        ----------
+        moving : Tensor, shape (n, m)
+            Surroundings u of each position.
+        conditions : Tensor, shape (n, c)
+        gates : Gates
+            Fitted on conditions of all classes.
+        weights : Tensor, shape (n,)
+            0 or more; only their ratios matter.
+
+        Returns
+        -------
+        ClassModel
+        """
         known = to_float64(with_one(gates.standardise(conditions)))
         shares = to_float64(gates.shares(conditions)) * to_float64(weights)[:, None]
         moving = to_float64(moving)
@@ -204,6 +232,18 @@ def map_between(source: ClassModel, target: ClassModel, free: int) -> GaussianMa
 
     Within a gate, ``T(u, c) = B_q [c, 1] + A (u - B_p [c, 1])`` with the optimal transport A of
     the residual covariances.
+
+    Parameters
+    ----------
+    source, target : ClassModel
+        With the same gates.
+    free : int
+        d, how many channels of the surroundings belong to the position itself; they come first.
+
+    Returns
+    -------
+    GaussianMap
+        float32.
     """
     matrices, conditioning = [], []
     for index in range(len(source.covariances)):
@@ -260,6 +300,11 @@ class SlicedCorrection:
             Free channels. Their conditions must have the same distribution.
         rounds : int
         generator : torch.Generator
+
+        Returns
+        -------
+        SlicedCorrection
+            Of no round it changes nothing.
         """
         width = target.shape[1]
         scale = target.std(0, correction=0).clamp(min=1e-6)
@@ -300,6 +345,11 @@ def quantiles_of(values: Tensor, shares: Tensor) -> Tensor:
         On the CPU.
     shares : Tensor, shape (quantiles,)
 
+    Returns
+    -------
+    Tensor, float32, shape (quantiles, d)
+        nan in columns that hold one.
+
     Examples
     --------
     >>> quantiles_of(torch.tensor([[3.0], [1.0], [2.0]]), torch.tensor([0.0, 0.75])).flatten().tolist()
@@ -322,6 +372,10 @@ def quantile_mapped(values: Tensor, source: Tensor, target: Tensor) -> Tensor:
     values : Tensor, shape (n, d)
     source, target : Tensor, shape (quantiles, d)
         Rising along the first axis.
+
+    Returns
+    -------
+    Tensor, shape (n, d)
 
     Examples
     --------

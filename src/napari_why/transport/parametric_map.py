@@ -86,12 +86,36 @@ class MomentFit:
         return len(self._goal)
 
     def moments(self, values: Tensor, names: Sequence[str]) -> Tensor:
-        """Return the statistics (N, S) of the moved images."""
+        """Return the statistics (N, S) of the moved images.
+
+        Parameters
+        ----------
+        values : Tensor, shape (K,)
+            Coefficients in the order of ``names``.
+        names : sequence of str
+            Keys of :data:`~napari_why.transport.channel_change.TERMS`, ``noise`` among them.
+
+        Returns
+        -------
+        Tensor, shape (N, S)
+        """
         moved = self.change.noisy(self._source, by_term(values, names), self._noise)
         return self._statistics(moved, self._source.shares)
 
     def solve(self, names: Sequence[str], start: Values | None = None) -> "Solution":
-        """Find the coefficients of some terms by Gauss-Newton steps, damped (Levenberg-Marquardt)."""
+        """Find the coefficients of some terms by Gauss-Newton steps, damped (Levenberg-Marquardt).
+
+        Parameters
+        ----------
+        names : sequence of str
+            Keys of :data:`~napari_why.transport.channel_change.TERMS`, ``noise`` among them.
+        start : mapping of str to Tensor, optional
+            Coefficients by term to begin from; terms that are left out begin at no change.
+
+        Returns
+        -------
+        Solution
+        """
         prior = prior_precision(names)
         values = start_values(names, start)
         found = self.moments(values, names)
@@ -194,7 +218,20 @@ class Solution:
 
 
 def start_values(names: Sequence[str], known: Values | None) -> Tensor:
-    """Return where the search begins: what is known already, else no change."""
+    """Return where the search begins: what is known already, else no change.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of :data:`~napari_why.transport.channel_change.TERMS`.
+    known : mapping of str to Tensor, or None
+        Coefficients of some of them, and perhaps of others.
+
+    Returns
+    -------
+    Tensor, float64, shape (K,)
+        In the order of ``names``.
+    """
     parts = []
     for name in names:
         term = TERMS[name]
@@ -265,6 +302,11 @@ def fit_channel(
         See :class:`MomentFit`.
     cancelled : callable
         Asked between two terms; what was found by then is returned.
+
+    Returns
+    -------
+    ChannelChange
+        Of ``noise`` alone, which changes nothing, where no term is worth its coefficients.
     """
     frame = ChannelFrame.of(torch.cat([source, target]), channel, locked)
     fit = MomentFit(frame, source, target, groups)
@@ -354,6 +396,23 @@ class ParametricMap:
         """Fit on images (N, C, H, W) of the two classes; None of fewer than 16 of a class.
 
         The first 64 images of each are used, so they should be in a mixed order.
+
+        Parameters
+        ----------
+        source, target : Tensor, shape (N, C, H, W), (M, C, H, W)
+            Preprocessed.
+        locked : sequence of int
+            Channels that stay; distances are measured from their structures.
+        groups : (Tensor, Tensor), int64, shape (N,), (M,), optional
+            See :class:`MomentFit`.
+        cancelled : callable
+            Asked between two terms; what was found by then is returned.
+        each_channel : callable
+            Called after every free channel, for a bar.
+
+        Returns
+        -------
+        ParametricMap or None
         """
         if min(len(source), len(target)) < FEWEST_IMAGES:
             return None
@@ -423,7 +482,18 @@ class ParametricMap:
 
     @classmethod
     def from_parts(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> "ParametricMap":
-        """See :class:`~.pixel_maps.PixelMap`."""
+        """See :class:`~.pixel_maps.PixelMap`.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+        plain : mapping
+            As read from JSON, or as :meth:`to_dict` made it.
+
+        Returns
+        -------
+        ParametricMap
+        """
         return cls(tuple(_read_channel(tensors, entry) for entry in plain["channels"]))
 
 

@@ -44,6 +44,16 @@ class PixelMap(Protocol):
     def from_parts(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Self:
         """Put together what :meth:`tensors` and :meth:`to_dict` took apart.
 
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+        plain : mapping
+            As read from JSON, or as :meth:`to_dict` made it.
+
+        Returns
+        -------
+        PixelMap
+
         Raises
         ------
         ModelFileError
@@ -58,7 +68,18 @@ LARGEST_MATRIX = 256
 
 
 def smooth(maps: Tensor, sigma: float) -> Tensor:
-    """Return maps (..., H, W) filtered by a Gaussian of ``sigma`` pixels; borders are mirrored."""
+    """Return maps (..., H, W) filtered by a Gaussian of ``sigma`` pixels; borders are mirrored.
+
+    Parameters
+    ----------
+    maps : Tensor, shape (..., H, W)
+    sigma : float
+        Standard deviation in pixels.
+
+    Returns
+    -------
+    Tensor, shape (..., H, W)
+    """
     if not maps.numel():
         return maps
     height, width = maps.shape[-2:]
@@ -81,7 +102,20 @@ def smooth(maps: Tensor, sigma: float) -> Tensor:
 
 @lru_cache(maxsize=64)  # a fit asks for the same dozen matrices thousands of times
 def smoothing_matrix(size: int, sigma: float) -> Tensor:
-    """Return the matrix (size, size) that filters a line of pixels by a Gaussian."""
+    """Return the matrix (size, size) that filters a line of pixels by a Gaussian.
+
+    Parameters
+    ----------
+    size : int
+        Pixels of the line.
+    sigma : float
+        Standard deviation in pixels.
+
+    Returns
+    -------
+    Tensor, float32, shape (size, size)
+        Rows add up to 1.
+    """
     kernel = _kernel(sigma)
     radius = len(kernel) // 2
     mode = "reflect" if radius < size else "replicate"
@@ -127,7 +161,21 @@ class GreyLevelCurve:
     def fit(
         cls, source: Tensor, target: Tensor, channels: Sequence[int], *, seed: int = 0
     ) -> "GreyLevelCurve":
-        """Fit on images (N, C, H, W) of the two classes, not paired."""
+        """Fit on images (N, C, H, W) of the two classes, not paired.
+
+        Parameters
+        ----------
+        source, target : Tensor, shape (N, C, H, W), (M, C, H, W)
+            Preprocessed.
+        channels : sequence of int
+            Those that it is to change.
+        seed : int
+            Of the pixels that are drawn where there are too many.
+
+        Returns
+        -------
+        GreyLevelCurve
+        """
         generator = torch.Generator().manual_seed(seed)
         steps = torch.linspace(0, 1, CURVE_QUANTILES)
         found = []
@@ -159,7 +207,23 @@ class GreyLevelCurve:
     def from_parts(
         cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]
     ) -> "GreyLevelCurve":
-        """See :class:`PixelMap`."""
+        """See :class:`PixelMap`.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+        plain : mapping
+            As read from JSON, or as :meth:`to_dict` made it.
+
+        Returns
+        -------
+        GreyLevelCurve
+
+        Raises
+        ------
+        ModelFileError
+            Quantiles of another shape than the channels ask for.
+        """
         channels = tuple(int(channel) for channel in plain["channels"])
         source, target = tensors["source"], tensors["target"]
         if not source.shape == target.shape == (len(channels), CURVE_QUANTILES):
@@ -178,5 +242,18 @@ def _sample(values: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def in_batches(images: Tensor, change: Callable[[Tensor], Tensor], size: int = 32) -> Tensor:
-    """Return ``change`` of images (N, C, H, W), a few at a time so that memory stays bounded."""
+    """Return ``change`` of images (N, C, H, W), a few at a time so that memory stays bounded.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, C, H, W)
+    change : callable
+        Makes of some of them (n, C, H, W) as many results.
+    size : int
+        Images at a time at most.
+
+    Returns
+    -------
+    Tensor, shape (N, ...)
+    """
     return torch.cat([change(part) for part in torch.split(images, size)])

@@ -86,7 +86,19 @@ class RespondingCells:
 
     @torch.no_grad()
     def sample(self, image: Tensor, seed: int = 0) -> "CellSamples":
-        """Return draws of one image (1, C, H, W), by number; each is made when it is asked for."""
+        """Return draws of one image (1, C, H, W), by number; each is made when it is asked for.
+
+        Parameters
+        ----------
+        image : Tensor, shape (1, C, H, W)
+            Standardised.
+        seed : int
+            Which series of draws.
+
+        Returns
+        -------
+        CellSamples
+        """
         (found,) = find_all_cells(image, self.nuclei)
         return CellSamples(self, image, self.forward(image), found.number, seed)
 
@@ -95,7 +107,19 @@ class RespondingCells:
         return drawn.float()[torch.from_numpy(numbers).long() - 1]
 
     def mix(self, images: Tensor, moved: Tensor, responding: Tensor) -> Tensor:
-        """Mix images as they are with those whose cells all responded, by masks (N, 1, H, W) of 0 or 1."""
+        """Mix images as they are with those whose cells all responded, by masks (N, 1, H, W) of 0 or 1.
+
+        Parameters
+        ----------
+        images, moved : Tensor, shape (N, C, H, W)
+            Standardised.
+        responding : Tensor, shape (N, 1, H, W)
+            1 where the cell of a pixel responds; its borders are made soft.
+
+        Returns
+        -------
+        Tensor, shape (N, C, H, W)
+        """
         return self._mix(images, moved, smooth(responding, SOFT_BORDER))
 
     def _mix(self, images: Tensor, moved: Tensor, weight: Tensor) -> Tensor:
@@ -120,6 +144,16 @@ class RespondingCells:
     @classmethod
     def from_parts(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Self:
         """Put together what :meth:`tensors` and :meth:`to_dict` took apart.
+
+        Parameters
+        ----------
+        tensors : mapping of str to Tensor
+        plain : mapping
+            As read from JSON, or as :meth:`to_dict` made it.
+
+        Returns
+        -------
+        RespondingCells
 
         Raises
         ------
@@ -171,7 +205,19 @@ class CellSamples:
 
 
 def find_all_cells(images: Tensor, nuclei: int) -> list[CellMap]:
-    """Return the cells of images (N, C, H, W) by the nuclei in this channel."""
+    """Return the cells of images (N, C, H, W) by the nuclei in this channel.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, C, H, W)
+    nuclei : int
+        The channel.
+
+    Returns
+    -------
+    list of CellMap
+        One an image.
+    """
     return [find_cells(plane, plane.shape) for plane in images[:, nuclei].float().cpu().numpy()]
 
 
@@ -198,6 +244,10 @@ def fit_responding_cells(
     seed : int
     cancelled
         See :mod:`napari_why.core.events`. Cancelled, the evidence is as far as it got.
+
+    Returns
+    -------
+    RespondingCells
 
     Raises
     ------
@@ -254,6 +304,17 @@ def judge_places(
 
     Each half of the images is judged by a local classifier that was trained on the other half.
 
+    Parameters
+    ----------
+    untouched, partly : Tensor, shape (N, C, H, W), (M, C, H, W)
+        Standardised, of the first and of the second class; at least 2 of each.
+    locked : sequence of int
+        Channels that the classes do not differ in.
+    seed : int
+        Of the classifiers' first weights and order.
+    cancelled : callable
+        Asked while they train; they are then as far as they got.
+
     Returns
     -------
     Tensor, Tensor, shape (N, 1, H, W), (M, 1, H, W)
@@ -288,6 +349,17 @@ def score_cells(maps: Tensor, cells: Sequence[CellMap]) -> list[NDArray[np.float
     """Return the mean of maps (N, 1, H, W) over each nucleus; over all of an image without one.
 
     A place in the nucleus sees the cell around it; one at the cell's rim sees its neighbours too.
+
+    Parameters
+    ----------
+    maps : Tensor, shape (N, 1, H, W)
+        On the CPU.
+    cells : sequence of CellMap
+        N of the same size.
+
+    Returns
+    -------
+    list of ndarray, shape (cells of the image,)
     """
     found = []
     for plane, cell in zip(maps[:, 0].numpy(), cells, strict=True):

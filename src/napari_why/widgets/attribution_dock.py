@@ -201,7 +201,17 @@ class AttributionDock(ExplainingDock):
         self.region_values.show_result(self.session.finding)
 
     def keep(self, one: "Compared", target: Any, given: dict[str, Any]) -> None:
-        """Show one of the maps that were compared, and its score."""
+        """Show one of the maps that were compared, and its score.
+
+        Parameters
+        ----------
+        one : Compared
+            Nothing is shown of one that failed.
+        target : str
+            The class that the maps were asked for.
+        given : dict
+            What the methods got beside the image: regions, references.
+        """
         if one.finding is None:
             return
         self.remember(target, given)
@@ -439,7 +449,15 @@ class GivenPanel(QWidget):
         return layer if isinstance(layer, Labels) and layer in self._viewer.layers else None
 
     def show_for(self, takers: "Sequence[Method | None]", dataset: Any) -> None:
-        """Show what a method and a wrapper take, and nothing else."""
+        """Show what a method and a wrapper take, and nothing else.
+
+        Parameters
+        ----------
+        takers : sequence of Method or None
+            Method and wrapper that are chosen.
+        dataset : Dataset or None
+            In use, whose training images are the references.
+        """
         takes = {
             name: any(taker.takes(name) for taker in takers if taker)
             for name in ("regions", "references")
@@ -503,6 +521,17 @@ def usual_sizes(method: "Method", size: int) -> dict[str, int]:
     """Return what a window that is left to the method comes to, on an input of that size.
 
     0 is a size that differs from image to image.
+
+    Parameters
+    ----------
+    method : Method
+    size : int
+        Height and width of the input, in pixels.
+
+    Returns
+    -------
+    dict of str to int
+        By parameter, in pixels; empty where nothing is left to the method, or nothing is known.
     """
     from napari_why.attribution.occlusion import choose_grid, occlusion
 

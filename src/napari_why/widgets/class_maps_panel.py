@@ -67,7 +67,17 @@ class ClassMapsPanel(Panel):
         self.show_dataset(dock.state.dataset)
 
     def offer_methods(self, methods: Any, unsuitable: Any, options: Any) -> None:
-        """Offer methods, and the options of class maps (the class that declares them)."""
+        """Offer methods, and the options of class maps (the class that declares them).
+
+        Parameters
+        ----------
+        methods : mapping of str to Method
+            By name; those that take regions are left out.
+        unsuitable : callable
+            From a method to the reason why it suits not, None where it does.
+        options : type
+            Subclass of :class:`napari_why.core.options.Options`.
+        """
         # what needs one's own answer for every image, such as its regions, cannot be averaged
         alike: dict[str, Method] = {
             name: method for name, method in methods.items() if not method.takes("regions")
@@ -127,10 +137,7 @@ class ClassMapsPanel(Panel):
             self.canvas = FigureCanvasQTAgg(figure)
             self.canvas.setWindowTitle(f"Class maps: {result.record.method}")
             self.open_button.setEnabled(True)
-        dataset = self.dock.state.dataset
-        # pixels beside micrometres would make napari doubt the units of all layers
-        pixels_of = None if dataset is None or not len(dataset) else dataset.image(0)
-        self.dock.add_layers(to_layers(result, pixels_of=pixels_of))
+        self.dock.add_layers(to_layers(result))
 
     def open_figure(self) -> None:
         """Show the figure in a window of its own."""

@@ -159,7 +159,14 @@ class ClassifierLabel(PlainLabel):
         self.show_classifier(None)
 
     def show_classifier(self, classifier: "Classifier | None", place: Path | None = None) -> None:
-        """Describe a classifier in a line or two."""
+        """Describe a classifier in a line or two.
+
+        Parameters
+        ----------
+        classifier : Classifier or None
+        place : Path, optional
+            Its folder, where it is saved.
+        """
         if classifier is None:
             self.setText("No classifier yet. Train or load one.")
             return

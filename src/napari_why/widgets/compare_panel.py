@@ -68,7 +68,15 @@ class ComparePanel(Panel):
     def offer_methods(
         self, methods: "Mapping[str, Method]", unsuitable: "Callable[[Method], str | None]"
     ) -> None:
-        """List the methods; those that do not suit cannot be ticked, their reason is the tooltip."""
+        """List the methods; those that do not suit cannot be ticked, their reason is the tooltip.
+
+        Parameters
+        ----------
+        methods : mapping of str to Method
+            By name.
+        unsuitable : callable
+            From a method to the reason why it suits not, None where it does.
+        """
         ticked = self.chosen or FIRST
         self._catalogue = methods
         self.methods.clear()

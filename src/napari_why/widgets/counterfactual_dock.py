@@ -280,7 +280,15 @@ class GeneratorChooser(QtWidgets.QWidget):
         self.own.hide()
 
     def show_generator(self, classifier: "Classifier", maker: str) -> None:
-        """Say in words which network makes the images."""
+        """Say in words which network makes the images.
+
+        Parameters
+        ----------
+        classifier : Classifier
+            That is explained.
+        maker : str
+            Name of the network that makes the images.
+        """
         chosen = self._dock.session.generator is not None
         by = f"the chosen generator ({maker})" if chosen else f"its generator ({maker})"
         itself = not chosen and classifier.generator is None

@@ -1,6 +1,6 @@
 """Which images are meant: the column of the classes, the classes, the wells, names of channels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qtpy import QtWidgets
@@ -40,9 +40,19 @@ class TickTable(QtWidgets.QTableWidget):
         self.itemChanged.connect(lambda _item: self.ticked.emit())
 
     def show_names(
-        self, header: Sequence[str], rows: Sequence[Sequence[str]], unticked: Sequence[str] = ()
+        self, header: Sequence[str], rows: Sequence[Sequence[str]], unticked: Collection[str] = ()
     ) -> None:
-        """Show these rows, each beginning with a name; all are ticked but ``unticked``."""
+        """Show these rows, each beginning with a name; all are ticked but ``unticked``.
+
+        Parameters
+        ----------
+        header : sequence of str
+            Of the columns.
+        rows : sequence of sequence of str
+            One text a column.
+        unticked : sequence of str
+            Names that are left out.
+        """
         self.blockSignals(True)
         self.clear()
         self.setColumnCount(len(header))
@@ -73,7 +83,14 @@ class TickTable(QtWidgets.QTableWidget):
         return tuple(item.text() for item in items if item and item.checkState() == wanted)
 
     def tick(self, name: str, ticked: bool) -> None:
-        """Tick a name, or leave it out."""
+        """Tick a name, or leave it out.
+
+        Parameters
+        ----------
+        name : str
+            One that the table has not is passed over.
+        ticked : bool
+        """
         for row in range(self.rowCount()):
             item = self.item(row, 0)
             if item is not None and item.text() == name:
@@ -134,7 +151,14 @@ class DataChoices(QtWidgets.QWidget):
         self._survey: Survey | None = None
 
     def show_survey(self, survey: "Survey", label: str) -> None:
-        """Offer the columns of a survey, with ``label`` as the class."""
+        """Offer the columns of a survey, with ``label`` as the class.
+
+        Parameters
+        ----------
+        survey : Survey
+        label : str
+            Name of a column; the first one is chosen where there is no such.
+        """
         self._survey = survey
         self.column.clear()
         for column in survey.columns:
@@ -182,7 +206,15 @@ class DataChoices(QtWidgets.QWidget):
                 self.group.addItem("nothing: every image counts as independent", NONE)
 
     def show_channels(self, found: Sequence[str], proposal: Proposal) -> None:
-        """Ask what the channels show, which files call ``found``."""
+        """Ask what the channels show, which files call ``found``.
+
+        Parameters
+        ----------
+        found : sequence of str
+            As the files call them.
+        proposal : Proposal
+            A name for each, and where the names are from.
+        """
         if len(self.channels) != len(found):
             for field in self.channels:
                 self._named.removeWidget(field)
@@ -217,18 +249,41 @@ class DataChoices(QtWidgets.QWidget):
             only=only,
         )
 
+    def show_choices(self, choices: "Choices") -> None:
+        """Say again what was answered, once a survey, its counts and channels are shown."""
+        if choices.only is not None and self._survey is not None:
+            name, values = choices.only
+            self.only.setCurrentIndex(max(0, self.only.findData(name)))
+            self._list_values(unticked=set(self._values_of(name)) - set(values))
+        if choices.classes is not None:
+            for name in set(self.classes.names()) - set(choices.classes):
+                self.classes.tick(name, False)
+        if choices.group != AUTOMATIC:
+            group = NONE if choices.group is None else choices.group
+            if self.group.findData(group) < 0:
+                self.group.addItem(f"images of one {' and '.join(group)}", group)
+            self.group.setCurrentIndex(self.group.findData(group))
+        for field, name in zip(self.channels, choices.channels or (), strict=False):
+            field.setText(name)
+
     def _ask_anew(self) -> None:
         self.classes.show_names(["class"], [])
         self.group.clear()
         self.asked.emit()
 
     def _show_values(self) -> None:
-        name, survey = self.only.currentData(), self._survey
-        column = next((one for one in survey.columns if one.name == name), None) if survey else None
-        values = column.distinct if column else ()
-        self.values.show_names([str(name)], [[value] for value in values])
-        self._form.setRowVisible(self.values, bool(values))
+        self._list_values()
         self.asked.emit()
+
+    def _list_values(self, unticked: Collection[str] = ()) -> None:
+        name = self.only.currentData()
+        values = self._values_of(name)
+        self.values.show_names([str(name)], [[value] for value in values], unticked)
+        self._form.setRowVisible(self.values, bool(values))
+
+    def _values_of(self, name: str) -> tuple[str, ...]:
+        columns = self._survey.columns if self._survey is not None else ()
+        return next((column.distinct for column in columns if column.name == name), ())
 
 
 def describe_column(column: "Column") -> str:

@@ -67,7 +67,20 @@ class Look:
 def look_at(
     survey: "Survey", choices: "Choices", on_event: OnEvent, cancelled: Cancelled
 ) -> Look | None:
-    """Count the classes of a survey and read an image of each; None when cancelled."""
+    """Count the classes of a survey and read an image of each; None when cancelled.
+
+    Parameters
+    ----------
+    survey : Survey
+    choices : Choices
+        Column of the classes, wells, conditions.
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
+
+    Returns
+    -------
+    Look or None
+    """
     counts = survey.count_classes(choices)
     automatic = replace(choices, group="auto", classes=None)
     groups = survey.group_columns(automatic)
@@ -216,7 +229,7 @@ class DatasetPanel(Panel):
         self.choices.asked.connect(self._look_again)
         self.choices.changed.connect(self._show_preview)
         self.use_button.started.connect(self.use)
-        self.change.clicked.connect(lambda _checked: self._show_steps(asking=True))
+        self.change.clicked.connect(lambda _checked: self.ask_again())
         self.train.clicked.connect(lambda _checked: self.train_wanted.emit())
         self.images.clicked.connect(lambda _index: self.open_selected())
         self.images.activated.connect(lambda _index: self.open_selected())
@@ -224,7 +237,15 @@ class DatasetPanel(Panel):
         self.dock.state.dataset_changed.connect(self.show_dataset)
 
     def open_location(self, location: Path, plate_map: Path | None = None) -> None:
-        """Look at the names and tables of a folder, a table or a plate, and ask what is meant."""
+        """Look at the names and tables of a folder, a table or a plate, and ask what is meant.
+
+        Parameters
+        ----------
+        location : Path
+            A folder or a table.
+        plate_map : Path, optional
+            A table that says what the wells are.
+        """
         if not self.dock.is_free():
             return
         self._location = (location, plate_map)
@@ -242,6 +263,32 @@ class DatasetPanel(Panel):
             return look_at(survey, Choices(survey.label or "label"), on_event, cancelled)
 
         self.dock.run("Looking at names", work, self._show_look, self._explain_names)
+
+    def ask_again(self) -> None:
+        """Ask once more which images are meant; of a data set that was opened elsewhere too."""
+        dataset = self.dock.state.dataset
+        if dataset is None or (self._survey and self._survey.comes_from(dataset.opened_as)):
+            self._show_steps(asking=True)
+            return
+        opened_as = dataset.opened_as
+        self.pattern.setText(opened_as.get("pattern", ""))
+        self.well_pattern.setText(opened_as.get("well_pattern", ""))
+        if "split_seed" in opened_as:
+            self.seed.blockSignals(True)  # the split in use is this one
+            self.seed.setValue(opened_as["split_seed"])
+            self.seed.blockSignals(False)
+
+        def work(*, on_event: OnEvent, cancelled: Cancelled) -> Look | None:
+            on_event(Started("looking at names"))
+            from napari_why.datasets import Survey
+
+            return look_at(*Survey.of_opened(opened_as), on_event, cancelled)
+
+        def show(look: Look) -> None:
+            self._location = (look.survey.location, look.survey.plate_map)
+            self._show_look(look)
+
+        self.dock.run("Looking at names", work, show, self._explain_names)
 
     def use(self) -> None:
         """Read the images that are meant, and share them as the data set in use."""
@@ -299,6 +346,13 @@ class DatasetPanel(Panel):
         if dataset is None:
             self._show_steps()
             return
+        if "location" in dataset.opened_as:  # opened elsewhere, perhaps
+            plate_map = dataset.opened_as.get("plate_map")
+            self.where.setText(
+                describe_place(
+                    Path(dataset.opened_as["location"]), Path(plate_map) if plate_map else None
+                )
+            )
         self.about.setText(describe_dataset(dataset))
         self.summary.show_rows(*count_images(dataset))
         # Far right stands what is of least use; values of every further column would crowd it.
@@ -345,7 +399,7 @@ class DatasetPanel(Panel):
             return
         self._survey, self._examples = survey, look.examples
         if fresh:
-            self.where.setText(describe_place(survey))
+            self.where.setText(describe_place(survey.location, survey.plate_map))
             self.choices.classes.show_names(["class"], [])
             self.choices.show_survey(survey, look.choices.label)
         self.choices.show_counts(look.counts, look.groups, look.columns)
@@ -354,6 +408,8 @@ class DatasetPanel(Panel):
             classifier = self.dock.state.classifier
             known = classifier.channels if classifier is not None else ()
             self.choices.show_channels(found, propose_channels(survey.location, found, known))
+        if fresh:
+            self.choices.show_choices(look.choices)
         self._show_preview()
         self._show_steps(asking=True)
 
@@ -376,7 +432,9 @@ class DatasetPanel(Panel):
         self.simulated.setVisible(not asking and not used)
         self.using.setVisible(used and not asking)
         self.train.setVisible(used and not asking)
-        self.change.setVisible(used and not asking and self._survey is not None)
+        dataset = self.dock.state.dataset
+        on_disk = dataset is not None and "location" in dataset.opened_as
+        self.change.setVisible(on_disk and not asking)
 
     def _look_again(self) -> None:
         survey = self._survey
@@ -446,7 +504,20 @@ class DatasetPanel(Panel):
 
 
 def split_if_possible(dataset: "Dataset", seed: int, on_event: OnEvent) -> "Dataset":
-    """Split a data set by well; one of few wells is shown all the same, and said to be whole."""
+    """Split a data set by well; one of few wells is shown all the same, and said to be whole.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    seed : int
+        Of the split.
+    on_event : callable
+        Told why, where it is not split.
+
+    Returns
+    -------
+    Dataset
+    """
     try:
         return look_through(dataset.split(seed=seed))
     except DatasetError as error:
@@ -460,16 +531,43 @@ def look_through(dataset: "Dataset") -> "Dataset":
     return dataset
 
 
-def describe_place(survey: "Survey") -> str:
-    """Say where images are looked for, and what tells their classes."""
-    where = f"{survey.location.name or survey.location}"
-    if survey.plate_map is not None:
-        return f"{where}, with the plate map {survey.plate_map.name}."
-    return f"{where}."
+def describe_place(location: Path, plate_map: Path | None) -> str:
+    """Say where images are looked for, and what tells their classes.
+
+    Parameters
+    ----------
+    location : Path
+        A folder or a table of images.
+    plate_map : Path or None
+        What is in which well; None where folders or the table tell the classes.
+
+    Returns
+    -------
+    str
+        A sentence with their names, without the folders above.
+
+    Examples
+    --------
+    >>> describe_place(Path("screen/images"), Path("screen/map.csv"))
+    'images, with the plate map map.csv.'
+    """
+    where = f"{location.name or location}"
+    return f"{where}, with the plate map {plate_map.name}." if plate_map else f"{where}."
 
 
 def describe_image(dataset: "Dataset", row: int) -> str:
-    """Say of an image its name, class, split and well."""
+    """Say of an image its name, class, split and well.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    row : int
+        Of its table.
+
+    Returns
+    -------
+    str
+    """
     known = dataset.table.iloc[row]
     facts = [f"class {known['label']}"]
     facts += [f"{name} {known[name]}" for name in ("split", "plate", "well") if name in known.index]

@@ -170,6 +170,15 @@ class WorkingWidget(QWidget):
 
         Importing torch takes seconds; here it does not stop the viewer. ``title`` is shown as long as
         it takes.
+
+        Parameters
+        ----------
+        work : callable
+            Called in another thread; may touch no widget.
+        then : callable
+            Given its result, in the viewer's thread; not called where it failed, which is told.
+        title : str
+            What the strip says meanwhile.
         """
 
         def try_work() -> Outcome:
@@ -191,7 +200,14 @@ class WorkingWidget(QWidget):
         self.runner.run_aside(title, try_work, deliver)
 
     def add_layers(self, layers: list[Layer], then: Callable[[], None] | None = None) -> None:
-        """Add layers to the viewer, a step in each turn of the event loop."""
+        """Add layers to the viewer, a step in each turn of the event loop.
+
+        Parameters
+        ----------
+        layers : list of Layer
+        then : callable, optional
+            Called when all are there.
+        """
         results_of(self.viewer).add_layers_alone(layers)
         self.carry_out(LayerChange(self.viewer, layers), then)
 
@@ -199,6 +215,13 @@ class WorkingWidget(QWidget):
         """Change the viewer's layers, a step in each turn of the event loop.
 
         A step takes napari some tens of milliseconds; between them, the viewer stays responsive.
+
+        Parameters
+        ----------
+        change : LayerChange
+            What is to be done.
+        then : callable, optional
+            Called when all is done.
         """
         steps = change.steps()
 
@@ -419,6 +442,12 @@ def after_frame(widget: QWidget, then: Callable[[], None]) -> None:
     """Call once the canvas of a widget's window has drawn what it shows now.
 
     Where there is no canvas to be seen, or nothing to draw, as soon as a frame would have been.
+
+    Parameters
+    ----------
+    widget : QWidget
+    then : callable
+        Called once, in a later turn of the event loop.
     """
     top = widget
     while (above := top.parentWidget()) is not None:  # a floating dock too has its window above it
@@ -509,13 +538,28 @@ class MessageArea(PlainLabel):
         self.clear()
 
     def tell(self, text: str, kind: str = "information") -> None:
-        """Show a sentence; ``kind`` is information, warning or error."""
+        """Show a sentence; ``kind`` is information, warning or error.
+
+        Parameters
+        ----------
+        text : str
+            Empty: nothing is said any more.
+        kind : {"information", "warning", "error"}
+            Which colour.
+        """
         self._show([text] if text else [], kind)
 
     def add(self, text: str, kind: str = "information") -> None:
         """Show a sentence below what is said already, in the colour of the more serious of both.
 
         What is there, as a whole or as one of its lines, is not said twice.
+
+        Parameters
+        ----------
+        text : str
+            Empty: only the colour may change.
+        kind : {"information", "warning", "error"}
+            Which colour.
         """
         there = {*self._said, *self.text().split("\n")}
         kinds = list(COLOURS)  # from the least serious

@@ -61,7 +61,14 @@ class EachImage(QtWidgets.QWidget):
             chooser.set_classes(classes)
 
     def offer(self, classifier: "Classifier", catalogue: tuple[Any, Any]) -> None:
-        """Offer the methods that :func:`import_methods` returned, as far as they suit a classifier."""
+        """Offer the methods that :func:`import_methods` returned, as far as they suit a classifier.
+
+        Parameters
+        ----------
+        classifier : Classifier
+        catalogue : (mapping, mapping)
+            Attribution and counterfactual methods by name.
+        """
         attributions, counterfactuals = catalogue
         network = classifier.network
         maker = classifier if classifier.generator is None else classifier.generator

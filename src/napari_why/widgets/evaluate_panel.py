@@ -272,7 +272,19 @@ def order_images(predictions: "pd.DataFrame") -> list[int]:
 def make_image_rows(
     predictions: "pd.DataFrame", rows: list[int]
 ) -> tuple[list[str], list[list[str]]]:
-    """Return header and rows of a table of images: class, prediction, its probability, name, split, well."""
+    """Return header and rows of a table of images: class, prediction, its probability, name, split, well.
+
+    Parameters
+    ----------
+    predictions : DataFrame
+        Of an :class:`~napari_why.evaluation.Evaluation`.
+    rows : list of int
+        Which, in this order.
+
+    Returns
+    -------
+    (list of str, list of list of str)
+    """
     further = [name for name in ("split", "plate", "well") if name in predictions]
     made = []
     for row in predictions.iloc[rows].to_dict("records"):

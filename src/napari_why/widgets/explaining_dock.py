@@ -136,7 +136,14 @@ class ExplainingDock(Dock):
         raise NotImplementedError
 
     def offer_methods(self, classifier: "Classifier", catalogue: Any) -> None:
-        """Fill the method chooser for a classifier."""
+        """Fill the method chooser for a classifier.
+
+        Parameters
+        ----------
+        classifier : Classifier
+        catalogue : object
+            What the dock's import beside the viewer returned.
+        """
         raise NotImplementedError
 
     def options(self) -> dict[str, Any]:
@@ -257,7 +264,15 @@ class ExplainingDock(Dock):
         self.method.form.presets.show_time(words)
 
     def remember(self, target: Any, options: dict[str, Any]) -> None:
-        """Keep what a finding that is about to be shown was asked with, where it may be asked again."""
+        """Keep what a finding that is about to be shown was asked with, where it may be asked again.
+
+        Parameters
+        ----------
+        target : str or None
+            The class that was asked about.
+        options : dict
+            What the session was called with, by name.
+        """
 
     def _offer_copy(self, result: Any) -> None:
         finding = self.session.finding
@@ -288,7 +303,21 @@ class ExplainingDock(Dock):
 
 
 def sizes_in(classifier: Any, layer: Layer) -> Callable[[float], str]:
-    """Return what says of a size in the network's pixels how large it is in a layer's image."""
+    """Return what says of a size in the network's pixels how large it is in a layer's image.
+
+    Parameters
+    ----------
+    classifier : Classifier
+        Its preprocessing tells the size of a pixel.
+    layer : Layer
+        The raw layer.
+
+    Returns
+    -------
+    callable
+        From a size in pixels of the network to words: "= 3.2 µm" where the layer has that unit, else
+        "= 12 px of the image"; empty where a pixel is one of the image.
+    """
     from napari_why.datasets.preprocessing import find_grid
 
     preprocessing = classifier.preprocessing

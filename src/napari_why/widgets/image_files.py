@@ -88,6 +88,10 @@ def read_images(paths: Sequence[Path], answers: Answers | None = None) -> "list[
     answers : mapping, optional
         What the axes of files are that do not say so, by their stored axes and shape.
 
+    Returns
+    -------
+    list of DataArray
+
     Raises
     ------
     AmbiguousAxesError
@@ -162,7 +166,19 @@ def collect_notes(images: "list[DataArray]") -> list[str]:
 
 
 def rename_channels(image: "DataArray", names: list[str]) -> "DataArray":
-    """Return the image with other channel names, which it can be read with again."""
+    """Return the image with other channel names, which it can be read with again.
+
+    Parameters
+    ----------
+    image : DataArray
+    names : list of str
+        In the order of its channels.
+
+    Returns
+    -------
+    DataArray
+        A copy, or the image itself where nothing changes.
+    """
     from napari_why.images import channel_names
 
     if tuple(names) == channel_names(image):
@@ -190,6 +206,11 @@ def layers_of_images(
     images : iterable of DataArray
     contrast : mapping of str to (float, float), optional
         Limits by channel name; by default those that the images have in common.
+
+    Returns
+    -------
+    list of Layer
+        Not yet in a viewer.
     """
     from napari_why.images import common_contrast
 

@@ -116,6 +116,13 @@ def run_in_thread(work: Callable[[], T], deliver: Callable[[T], None]) -> None:
 
     A worker of a plain function is used: a generator worker would swallow a ``RuntimeError``
     (which torch's out-of-memory error is), and the dock would wait for ever.
+
+    Parameters
+    ----------
+    work : callable
+        Touches no widget.
+    deliver : callable
+        Given its result, in the viewer's thread.
     """
     from napari.qt.threading import create_worker
 
@@ -125,7 +132,14 @@ def run_in_thread(work: Callable[[], T], deliver: Callable[[T], None]) -> None:
 
 
 def run_at_once(work: Callable[[], T], deliver: Callable[[T], None]) -> None:
-    """Run ``work`` here and now; for scripts and tests that want no thread."""
+    """Run ``work`` here and now; for scripts and tests that want no thread.
+
+    Parameters
+    ----------
+    work : callable
+    deliver : callable
+        Given its result.
+    """
     deliver(work())
 
 
@@ -402,7 +416,14 @@ class RunButton(QPushButton):
         runner.state_changed.connect(self._show)
 
     def set_possible(self, possible: bool, reason: str = "") -> None:
-        """Enable the button, or disable it with the reason as its tooltip."""
+        """Enable the button, or disable it with the reason as its tooltip.
+
+        Parameters
+        ----------
+        possible : bool
+        reason : str
+            Why not.
+        """
         self._possible = possible
         self._reason = reason
         self._show(self._runner.state)

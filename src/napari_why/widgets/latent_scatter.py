@@ -226,6 +226,18 @@ class LatentScatter(Plot):
 def nearest_point(points: "ArrayLike", position: "ArrayLike", most: float) -> int | None:
     """Return the point nearest to a position, None where none lies within a distance of ``most``.
 
+    Parameters
+    ----------
+    points : array, shape (n, 2)
+    position : array, shape (2,)
+    most : float
+        In the units of the points.
+
+    Returns
+    -------
+    int or None
+        Its index.
+
     Examples
     --------
     >>> nearest_point([[0, 0], [10, 0]], (8, 1), most=5), nearest_point([[0, 0]], (8, 1), most=5)
@@ -241,6 +253,17 @@ def nearest_point(points: "ArrayLike", position: "ArrayLike", most: float) -> in
 
 def points_within(points: "ArrayLike", outline: "ArrayLike") -> "NDArray[np.int64]":
     """Return which points (n, 2) lie within a closed outline (m, 2).
+
+    Parameters
+    ----------
+    points : array, shape (n, 2)
+    outline : array, shape (m, 2)
+        Its corners; the last is joined with the first.
+
+    Returns
+    -------
+    ndarray of int
+        Indices, rising.
 
     Examples
     --------

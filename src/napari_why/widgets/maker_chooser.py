@@ -119,7 +119,15 @@ class MakerChooser(QWidget):
         return bool(self.box.currentIndex() <= 0)
 
     def describe(self, maker: "Maker", sentence: str) -> None:
-        """Say what a maker is, wherever it is chosen."""
+        """Say what a maker is, wherever it is chosen.
+
+        Parameters
+        ----------
+        maker : Maker
+            A classifier, generator or channel predictor.
+        sentence : str
+            Takes the place of what was said of it before.
+        """
         self._said[maker] = sentence
         self.describe_choice()
 
@@ -327,7 +335,19 @@ def read_file(path: Path) -> "DataArray":
 
 
 def load_maker(path: Path, device: str) -> "GenerativeModel":
-    """Load a saved generator or channel predictor; called beside the viewer."""
+    """Load a saved generator or channel predictor; called beside the viewer.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    device : str
+        ``auto``, ``cpu``, ``cuda:N`` or ``mps``.
+
+    Returns
+    -------
+    ImageGenerator or ChannelPredictor
+    """
     import_torch()
     from napari_why.generation.makers import load_generative_model
 

@@ -350,6 +350,17 @@ def measurement_summary(found: "Measurement") -> str:
 def format_short(value: float, sign: str = "") -> str:
     """Write a number for a narrow column: three digits, but never as a power of ten.
 
+    Parameters
+    ----------
+    value : float
+        NaN is written as nothing.
+    sign : str
+        ``+`` writes one before positive numbers too.
+
+    Returns
+    -------
+    str
+
     Examples
     --------
     >>> format_short(0.12345), format_short(-12345.6), format_short(2, "+"), format_short(5.58e-06)

@@ -150,7 +150,15 @@ class ParameterForm(QWidget):
         return {name: checked[name] for name in shown}
 
     def set_value(self, name: str, value: Any) -> None:
-        """Show a value."""
+        """Show a value.
+
+        Parameters
+        ----------
+        name : str
+            Of a parameter that the form has.
+        value : object
+            As :meth:`values` returns it.
+        """
         self._editors[name].set_value(value)
 
     def set_own(self, own: Mapping[str, Any]) -> None:
@@ -229,7 +237,15 @@ class PresetBox(QWidget):
         self.box.activated.connect(self._tell)
 
     def show_values(self, function: Callable[..., Any], values: Mapping[str, Any]) -> None:
-        """Show which preset the values of a form are."""
+        """Show which preset the values of a form are.
+
+        Parameters
+        ----------
+        function : callable
+            Whose parameters the form is made of.
+        values : mapping
+            By name.
+        """
 
         def is_shown(preset: str) -> bool:
             wanted = preset_values(function, preset)

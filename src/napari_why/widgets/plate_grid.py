@@ -117,7 +117,15 @@ class PlateGrid(QWidget):
         self.update()
 
     def show_picture(self, place: tuple[int, int], pixels: NDArray[np.uint8]) -> None:
-        """Show the thumbnail of a well: red, green and blue, shape (height, width, 3)."""
+        """Show the thumbnail of a well: red, green and blue, shape (height, width, 3).
+
+        Parameters
+        ----------
+        place : (int, int)
+            Row and column of the well, from 0.
+        pixels : ndarray, uint8, shape (height, width, 3)
+            Copied.
+        """
         height, width = pixels.shape[:2]
         rgb = np.ascontiguousarray(pixels)
         image = QImage(rgb.data, width, height, 3 * width, QImage.Format.Format_RGB888)
@@ -127,7 +135,15 @@ class PlateGrid(QWidget):
     def mark(
         self, places: Iterable[tuple[int, int]], selected: tuple[int, int] | None = None
     ) -> None:
-        """Frame these wells, and the one that is selected."""
+        """Frame these wells, and the one that is selected.
+
+        Parameters
+        ----------
+        places : iterable of (int, int)
+            Rows and columns, from 0.
+        selected : (int, int), optional
+            Framed in another colour.
+        """
         self._marked, self._selected = frozenset(places), selected
         self.update()
 
@@ -324,6 +340,8 @@ def make_thumbnails(
         For each well, by its row and column, the row of the data set that is shown.
     show : callable
         Takes the place of a well and its picture, uint8 of shape (height, width, 3).
+    on_event, cancelled
+        See :mod:`napari_why.core.events`.
 
     Returns
     -------
@@ -352,6 +370,18 @@ def make_thumbnail(
     """Return one image at most 64 pixels high and wide, its channels in colour, added up.
 
     Pixels are averaged over blocks, so that single bright ones neither vanish nor stand out.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    row : int
+        Of its table.
+    contrast : mapping of str to (float, float)
+        Black and full colour by channel, grey levels.
+
+    Returns
+    -------
+    ndarray, uint8, shape (height, width, 3)
     """
     from napari_why.images import default_colormaps
 
@@ -369,7 +399,18 @@ def make_thumbnail(
 
 
 def average_blocks(plane: NDArray[np.generic], largest: int) -> NDArray[np.float64]:
-    """Return a plane averaged over square blocks, at most ``largest`` pixels high and wide."""
+    """Return a plane averaged over square blocks, at most ``largest`` pixels high and wide.
+
+    Parameters
+    ----------
+    plane : ndarray, shape (H, W)
+    largest : int
+        In pixels.
+
+    Returns
+    -------
+    ndarray, float64
+    """
     # The quotient rounded up: the picture is at most as large as it may be.
     step = -(-max(plane.shape) // largest)
     height, width = (max(1, size // step) for size in plane.shape)

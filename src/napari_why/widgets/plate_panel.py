@@ -148,6 +148,16 @@ def find_wells(dataset: "Dataset", plate: str) -> dict[tuple[int, int], list[int
     """Return the rows of each well of a plate, by the well's row and column from 0.
 
     Wells whose names are none are left out; ``plate`` is empty where there is but one.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Its table has a column ``well``, and ``plate`` where there are several.
+    plate : str
+
+    Returns
+    -------
+    dict of (int, int) to list of int
     """
     from napari_why.images.wells import well_name, well_place
 
@@ -171,7 +181,22 @@ def describe_wells(
     colours: dict[str, str],
     plate: str,
 ) -> dict[tuple[int, int], DrawnWell]:
-    """Return what is drawn of the wells with images, and of those of the map without."""
+    """Return what is drawn of the wells with images, and of those of the map without.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    of_well : dict of (int, int) to list of int
+        Rows of the table, by :func:`find_wells`.
+    colours : dict of str to str
+        By class.
+    plate : str
+        Empty where there is but one.
+
+    Returns
+    -------
+    dict of (int, int) to DrawnWell
+    """
     from napari_why.images.wells import well_place
 
     table, wells = dataset.table, {}

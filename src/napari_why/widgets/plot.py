@@ -359,7 +359,14 @@ class EvaluationPlots(Plot):
         super().__init__(viewer, height=400, rows=2)
 
     def show_evaluation(self, evaluation: "Evaluation", classes: tuple[str, ...]) -> None:
-        """Draw both panels for the images that the figures count."""
+        """Draw both panels for the images that the figures count.
+
+        Parameters
+        ----------
+        evaluation : Evaluation
+        classes : tuple of str
+            The classifier's.
+        """
         from napari_why.output.evaluation_figure import draw_confusion, draw_distribution
 
         for axes in self.panels:

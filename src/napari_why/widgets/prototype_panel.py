@@ -47,7 +47,15 @@ class PrototypePanel(Panel):
         self.button.set_possible(False, "Train or load a classifier first")
 
     def offer(self, classes: tuple[str, ...], options: Any) -> None:
-        """Offer the classes, and the options of a search (the class that declares them)."""
+        """Offer the classes, and the options of a search (the class that declares them).
+
+        Parameters
+        ----------
+        classes : tuple of str
+            The classifier's.
+        options : type
+            Subclass of :class:`napari_why.core.options.Options`.
+        """
         self.target.set_classes(classes)
         if self.form is None:
             self.form = ParameterForm(options)

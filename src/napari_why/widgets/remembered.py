@@ -35,7 +35,17 @@ def remember_folder(chosen: Path) -> None:
 
 
 def remember_channels(folder: Path, found: Sequence[str], names: Sequence[str]) -> None:
-    """Keep the names that a user gave to the channels of a folder's files."""
+    """Keep the names that a user gave to the channels of a folder's files.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the files.
+    found : sequence of str
+        As the files call them.
+    names : sequence of str
+        As many, as the user calls them.
+    """
     settings = _settings()
     kept = _read(settings)
     for key in (_key(folder, found), _key(None, found)):
@@ -59,6 +69,19 @@ def propose_channels(
 
     Those of the last time for this folder; else, where files name their channels, those; else the
     classifier's, where it has as many; else those of the last time for files that call them so.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the files.
+    found : sequence of str
+    of_classifier : sequence of str
+        Channels of the classifier in use; empty without one.
+
+    Returns
+    -------
+    Proposal
+        As many names as ``found``, and where they are from.
     """
     kept, count = _read(_settings()), len(found)
     here, alike = kept.get(_key(folder, found)), kept.get(_key(None, found))

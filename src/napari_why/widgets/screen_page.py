@@ -259,7 +259,14 @@ class ScreenPage(Dock):
         self.session.look_at(folder)
 
     def open_well(self, plate: str, well: str) -> None:
-        """Open the fields of a well, with what the screen wrote of them."""
+        """Open the fields of a well, with what the screen wrote of them.
+
+        Parameters
+        ----------
+        plate : str
+        well : str
+            Such as "B03".
+        """
         self.message.clear()
         self.session.open_well(plate, well, self._sources())
 

@@ -96,7 +96,14 @@ class ScreenPlates(QtWidgets.QWidget):
         self._show_plate(keep=before is not None and before.plates == state.plates)
 
     def choose_well(self, plate: str, well: str) -> None:
-        """Show which well is open, and mark the others of its compound."""
+        """Show which well is open, and mark the others of its compound.
+
+        Parameters
+        ----------
+        plate : str
+        well : str
+            Such as "B03".
+        """
         state = self._state
         if state is None:
             return

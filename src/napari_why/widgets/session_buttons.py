@@ -40,7 +40,14 @@ def form_settings(form: ParameterForm) -> dict[str, Any]:
 
 
 def restore_method(chooser: MethodChooser | OptionalMethodChooser, values: Any) -> None:
-    """Choose a method and its parameters again; what it does not offer any more stays as it is."""
+    """Choose a method and its parameters again; what it does not offer any more stays as it is.
+
+    Parameters
+    ----------
+    chooser : MethodChooser or OptionalMethodChooser
+    values : object
+        ``method`` and ``options`` of a file; passed over where it is no mapping.
+    """
     if not isinstance(values, Mapping):
         return
     index = chooser.box.findData(values.get("method"))
@@ -52,7 +59,14 @@ def restore_method(chooser: MethodChooser | OptionalMethodChooser, values: Any) 
 
 
 def restore_form(form: ParameterForm, values: Any) -> None:
-    """Say again what :func:`form_settings` returned."""
+    """Say again what :func:`form_settings` returned.
+
+    Parameters
+    ----------
+    form : ParameterForm
+    values : object
+        Of a file; passed over where it is no mapping.
+    """
     for name, value in (values if isinstance(values, Mapping) else {}).items():
         # a file that anybody may edit: what the form refuses is left as it is
         with suppress(KeyError, TypeError, ValueError, WhyError):
@@ -109,7 +123,15 @@ class SessionButtons(QWidget):
         self._host.run("Saving the session", work, tell)
 
     def restore_page(self, name: str, page: Any) -> None:
-        """Let a page say what the session that was opened has for it, also where it is made later."""
+        """Let a page say what the session that was opened has for it, also where it is made later.
+
+        Parameters
+        ----------
+        name : str
+            Of the page.
+        page : object
+            Left as it is without ``restore_settings``.
+        """
         values = self._waiting.pop(name, None)
         if isinstance(values, Mapping) and hasattr(page, "restore_settings"):
             page.restore_settings(values)

@@ -102,7 +102,17 @@ class Table(QTableWidget):
         rows: Sequence[Sequence[Any]],
         tooltips: Sequence[str] = (),
     ) -> None:
-        """Show these rows, and tooltips of the columns; without any row it takes no room."""
+        """Show these rows, and tooltips of the columns; without any row it takes no room.
+
+        Parameters
+        ----------
+        header : sequence of str
+            Of the columns.
+        rows : sequence of sequence
+            One value a column, shown by its ``str``.
+        tooltips : sequence of str
+            Of the first columns.
+        """
         self.clear()
         self.setColumnCount(len(header))
         self.setRowCount(len(rows))
@@ -167,7 +177,18 @@ class Table(QTableWidget):
         self._fit_columns()
 
     def text(self, row: int, column: int) -> str:
-        """Return what a cell says."""
+        """Return what a cell says.
+
+        Parameters
+        ----------
+        row, column : int
+            From 0.
+
+        Returns
+        -------
+        str
+            Empty of a cell that is none.
+        """
         item = self.item(row, column)
         return "" if item is None else str(item.text())
 

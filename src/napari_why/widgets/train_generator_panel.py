@@ -1,69 +1,49 @@
 """Training what makes images: a generator, a channel predictor, a translation, a flow; with live curves."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_warning
 from qtpy.QtWidgets import QComboBox, QFormLayout, QVBoxLayout
 
+from napari_why.core.durations import MeasuredTraining
 from napari_why.core.errors import WhyError
 from napari_why.core.events import EpochFinished, Event
-from napari_why.core.torch_loading import import_torch
-from napari_why.output.generation_snippets import (
-    copy_generator_training,
-    copy_predictor_training,
-    copy_translation_training,
-)
-from napari_why.output.snippet_lines import Snippet
 from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dock import Dock, MessageArea, Panel, as_sentence, read_preferences
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_field import narrow
 from napari_why.widgets.parameter_form import ParameterForm
+from napari_why.widgets.path_line import PathLine
 from napari_why.widgets.session_buttons import form_settings, restore_form
 from napari_why.widgets.settings_fold import SettingsFold
+from napari_why.widgets.started_training import (
+    Attempt,
+    Trained,
+    has_checkpoints,
+    import_trainings,
+)
 from napari_why.widgets.tables import PlainLabel
+from napari_why.widgets.train_panel import count_training_images
 
 if TYPE_CHECKING:
-    from napari_why.core.options import Options
     from napari_why.datasets import Dataset
     from napari_why.model import Classifier
 
 # Of the job, by which its events are told from those of others.
 TITLE = "Training what makes images"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """One kind of network that can be trained here.
-
-    Parameters
-    ----------
-    title, about : str
-        For the user.
-    options : type
-        That declares what can be set.
-    fit : callable
-        ``(dataset, *, on_event, cancelled, **parameters)``; of what belongs to a classifier
-        ``(classifier, dataset, ...)``, of channels ``(dataset, channel, ...)``.
-    of : str
-        What else it takes: ``classifier``, ``channel`` or nothing.
-    """
-
-    title: str
-    about: str
-    options: "type[Options]"
-    fit: Callable[..., Any]
-    of: str = ""
+# What does not decide how long a training image takes.
+NO_TIME = ("epochs", "seed")
 
 
 class TrainGeneratorPanel(Panel):
     """What to train, its options, a Train button, and curves of both players' losses.
 
     A generator or channel predictor that was trained is shared, and offered above; a classifier with a
-    translation or a flow takes the place of the one in use.
+    translation or a flow takes the place of the one in use. Each epoch leaves a checkpoint, so that a
+    training that was cancelled, or broke off, can go on where it stopped.
     """
 
     def __init__(self, dock: Dock) -> None:
@@ -74,6 +54,8 @@ class TrainGeneratorPanel(Panel):
         self._wanted: Mapping[str, Any] = {}
         self.form: ParameterForm | None = None
         self.curves: Any = None
+        self._unfinished: Attempt | None = None
+        self._measured: dict[str, MeasuredTraining] = {}
         self.column.setContentsMargins(0, 0, 0, 0)
         self.what, self.channel = QComboBox(), QComboBox()
         for box in (self.what, self.channel):
@@ -83,7 +65,15 @@ class TrainGeneratorPanel(Panel):
         self.channel_label = PlainLabel("channel")
         self.about = PlainLabel()
         self._form_place, self._curve_place = QVBoxLayout(), QVBoxLayout()
+        self.checkpoints = PathLine("Folder for checkpoints")
+        self.checkpoints.line.setPlaceholderText("kept until napari is closed")
+        self.checkpoints.setToolTip(
+            "Folder that keeps the last epoch, so that a training that was stopped goes on where it "
+            "stopped, after a restart too; without one, as long as the dock is open"
+        )
         self.button = RunButton("Train", dock.runner)
+        self.resume_button = RunButton("Go on where it stopped", dock.runner)
+        self.resume_button.hide()
         self.status = PlainLabel("Loading what can be trained...")
         self.warnings = MessageArea()
         for label in (self.about, self.status):
@@ -95,13 +85,18 @@ class TrainGeneratorPanel(Panel):
         rows.addRow(self.what)
         rows.addRow(self.about)
         rows.addRow(self.channel_label, self.channel)
+        rows.addRow(PlainLabel("checkpoints"), self.checkpoints)
         self.fold.column.addLayout(rows)
         self.fold.column.addLayout(self._form_place)
-        for widget in (self.fold, self.button, self.status, self.warnings, self.copy_buttons):
+        for widget in (
+            self.fold, self.button, self.resume_button, self.status, self.warnings, self.copy_buttons,
+        ):  # fmt: skip
             self.column.addWidget(widget)
         self.column.addLayout(self._curve_place)
         self.what.currentIndexChanged.connect(self._show_kind)
         self.button.started.connect(self.train)
+        self.resume_button.started.connect(self.resume)
+        self.checkpoints.line.textChanged.connect(lambda _text: self._offer())
         dock.runner.event.connect(self._follow)
         dock.state.dataset_changed.connect(self.show_dataset)
         self._offer()
@@ -118,7 +113,15 @@ class TrainGeneratorPanel(Panel):
     def show_catalogue(
         self, kinds: Mapping[str, Trained], lacks: "Callable[[Classifier], str | None]"
     ) -> None:
-        """Offer what can be trained; ``lacks`` tells why a classifier can have no translation."""
+        """Offer what can be trained; ``lacks`` tells why a classifier can have no translation.
+
+        Parameters
+        ----------
+        kinds : mapping of str to Trained
+            By name.
+        lacks : callable
+            From a classifier to the reason, None where it can have one.
+        """
         self._kinds, self._lacks = kinds, lacks
         self.status.clear()
         for name, kind in kinds.items():
@@ -136,6 +139,7 @@ class TrainGeneratorPanel(Panel):
         found = self.channel.findData(before)
         self.channel.setCurrentIndex(self.channel.count() - 1 if found < 0 else found)
         self._propose_size()
+        self._show_time()
         self._offer()
 
     def show_classifier(self, classifier: "Classifier | None") -> None:  # noqa: ARG002
@@ -149,6 +153,7 @@ class TrainGeneratorPanel(Panel):
         return {
             "what": self.what.currentData(),
             "channel": self.channel.currentText(),
+            "checkpoints": self.checkpoints.line.text(),
             "options": form_settings(self.form),
         }
 
@@ -160,44 +165,70 @@ class TrainGeneratorPanel(Panel):
         self.what.setCurrentIndex(max(self.what.findData(values.get("what")), 0))
         if (channel := self.channel.findData(values.get("channel"))) >= 0:
             self.channel.setCurrentIndex(channel)
+        self.checkpoints.line.setText(str(values.get("checkpoints") or ""))
         if self.form is not None:
             restore_form(self.form, values.get("options"))
 
     def train(self) -> None:
         """Train on the shared data set, and share what came of it."""
+        attempt = self.prepare()
+        if attempt is not None:
+            self._start(attempt, resume=False)
+
+    def resume(self) -> None:
+        """Go on with the training that was stopped, or with the one whose checkpoints are chosen."""
+        attempt = self._unfinished or self.prepare()
+        if attempt is not None:
+            self._start(attempt, resume=True)
+
+    def prepare(self) -> Attempt | None:
+        """Return a training of what is chosen; None where there is none, or something runs."""
         kind, state = self.kind, self.dock.state
-        dataset, classifier = state.dataset, state.classifier
-        if kind is None or dataset is None or self.form is None or not self.dock.is_free():
-            return
+        if kind is None or state.dataset is None or self.form is None or not self.dock.is_free():
+            return None
         try:
             parameters = self.form.values()
         except WhyError as error:
             self.dock.message.tell_error(error)
-            return
-        name, channel = str(self.what.currentData()), str(self.channel.currentText())
-        given = {"classifier": (classifier, dataset), "channel": (dataset, channel)}
-        arguments = given.get(kind.of, (dataset,))
+            return None
+        return Attempt(
+            kind,
+            str(self.what.currentData()),
+            state.dataset,
+            str(self.channel.currentText()),
+            state.classifier,
+            parameters,
+            self.checkpoints.path,
+        )
 
-        def work(**listeners: Any) -> Any:
-            return kind.fit(*arguments, **listeners, **parameters)
+    def _start(self, attempt: Attempt, *, resume: bool) -> None:
+        if not self.dock.is_free():
+            return
 
         def keep(result: Any) -> None:
-            self._share(result, classifier)
+            self._share(result, attempt)
             show_warning(
                 "The dock was closed while it trained. Training was stopped; what was trained is kept, "
                 "and not saved yet: open napari-why again to save it."
             )
 
         self._start_curves()
-        self.copy_buttons.offer(
-            partial(copy_kind, name, dataset, parameters, channel=channel, classifier=classifier)
-        )
+        self.copy_buttons.offer(attempt.copy)
         self.fold.fold_after_run()
+        self.resume_button.hide()
+        begun, subject = monotonic(), self._subject()
+
+        def conclude(result: Any) -> None:
+            # one that went on tells only what the rest took
+            if not resume:
+                self._measure(attempt, subject, monotonic() - begun)
+            self._conclude(result, attempt)
+
         self.dock.run(
             TITLE,
-            work,
-            lambda result: self._conclude(result, classifier),
-            lambda _error: self.status.clear(),
+            partial(attempt.run, resume=resume),
+            conclude,
+            lambda error: self._break_off(error, attempt),
             keep,
         )
 
@@ -211,6 +242,7 @@ class TrainGeneratorPanel(Panel):
         """Let the chosen kind be trained, or say why it cannot be."""
         reason = self._find_reason()
         self.button.set_possible(not reason, reason)
+        self._offer_to_resume()
         if self._kinds and self.kind is not None:
             said = [self.kind.about, *([reason] if reason else [])]
             self.about.setText("\n".join(map(as_sentence, said)))
@@ -244,7 +276,9 @@ class TrainGeneratorPanel(Panel):
         defaults = {"device": wanted.device, "threads": wanted.threads or 0}
         self.form = ParameterForm(kind.options, defaults=defaults)
         self._form_place.addWidget(self.form)
+        self.form.changed.connect(self._show_time)
         self._propose_size()
+        self._show_time()
         self._offer()
 
     def _propose_size(self) -> None:
@@ -295,24 +329,93 @@ class TrainGeneratorPanel(Panel):
         if variety is not None:
             self.warnings.tell("\n".join(map(as_sentence, variety.sentences)), "warning")
 
-    def _conclude(self, result: Any, asked: "Classifier | None") -> None:
+    def _conclude(self, result: Any, attempt: Attempt) -> None:
         self.warnings.clear()  # what holds at the end stands below the page, and with what was trained
-        self.status.setText(self._share(result, asked))
+        self.status.setText(self._share(result, attempt))
+        self._unfinished = attempt if attempt.can_go_on else None
+        self._offer_to_resume()
         self.dock.message.drop(list_lines(result.card.get("report")))
 
-    def _share(self, result: Any, asked: "Classifier | None") -> str:
-        """Share what was trained; say what became of it."""
-        state = self.dock.state
+    def _break_off(self, error: Exception, attempt: Attempt) -> None:
+        from napari_why.training.train import TrainingError
+
+        self.status.clear()
+        # what was refused has not begun, and would be refused again
+        if isinstance(error, TrainingError) and attempt.can_go_on:
+            self._unfinished = attempt
+        self._offer_to_resume()
+
+    def _offer_to_resume(self) -> None:
+        """Offer to go on with what was stopped here, else with the chosen folder's checkpoints."""
+        attempt, folder = self._unfinished, self.checkpoints.path
+        if attempt is not None:
+            tip = f"Train what was stopped to its end ({attempt.kind.title}), as if it had never been stopped"
+            self.resume_button.set_possible(True, tip)
+        elif folder is not None and self._kinds and has_checkpoints(folder):
+            reason = self._find_reason()
+            tip = (
+                reason
+                or f"Go on after the last epoch in {folder}, with the same settings and images"
+            )
+            self.resume_button.set_possible(not reason, tip)
+        else:
+            self.resume_button.hide()
+            return
+        self.resume_button.show()
+
+    def _subject(self) -> str:
+        """Return what, beside the options, decides how long a training takes."""
+        dataset, classifier = self.dock.state.dataset, self.dock.state.classifier
+        shape = "" if dataset is None else f"{len(dataset.channels)} x {len(dataset.classes)}"
+        kind = self.kind
+        of_classifier = kind is not None and kind.of == "classifier" and classifier is not None
+        size = classifier.preprocessing.size if of_classifier and classifier is not None else ""
+        return f"{self.what.currentData()} {shape} {size}"
+
+    def _measure(self, attempt: Attempt, subject: str, seconds: float) -> None:
+        """Note how long a training took that came to its end."""
+        if attempt.stopped:
+            return
+        options = dict(attempt.parameters)
+        per_image = tuple(name for name in options if name not in NO_TIME)
+        seen = options["epochs"] * count_images(attempt.dataset)
+        # all networks of it together, which are trained for as many epochs
+        self._measured[subject] = MeasuredTraining(
+            subject, options, seconds / seen, 0.0, per_image, afterwards=()
+        )
+        self._show_time()
+
+    def _show_time(self) -> None:
+        """Say how long the training will take, as far as one that was done here tells."""
+        form, dataset, subject = self.form, self.dock.state.dataset, self._subject()
+        if form is None or form.presets is None:
+            return
+        words = ""
+        if dataset is not None and subject in self._measured:
+            options = {name: form.editor(name).value() for name in form.names}
+            images = count_images(dataset)
+            words = self._measured[subject].foresee(subject, options, options["epochs"], images)
+        form.presets.show_time(words)
+
+    def _share(self, result: Any, attempt: Attempt) -> str:
+        """Share what was trained, in place of what was there when it was stopped; say what became of it."""
+        state, before = self.dock.state, attempt.reached
+        attempt.reached = result
         if not hasattr(result, "latent_statistics"):
-            state.add_maker(result)
+            state.add_maker(result, instead_of=before)
             return "It is chosen above, where it makes images and can be saved; not saved yet."
-        other = state.classifier is not asked
+        other = all(state.classifier is not known for known in (attempt.classifier, before))
         state.classifier = result
         meanwhile = ", and took the place of one that was loaded meanwhile" if other else ""
         return (
             f"The classifier in use has it now{meanwhile}; not saved yet. The page Counterfactual shows "
             "where it leads."
         )
+
+
+def count_images(dataset: "Dataset") -> int:
+    """Return how many images are learnt from; of those that are split only then, all."""
+    return count_training_images(dataset) or len(dataset)
 
 
 def describe_epoch(event: EpochFinished) -> str:
@@ -341,63 +444,3 @@ def list_lines(report: Mapping[str, Any] | None) -> list[str]:
     from napari_why.generation.prediction_report import describe_row
 
     return [describe_row(row, report["split"]) for row in report["rows"]]
-
-
-def copy_kind(
-    name: str,
-    dataset: "Dataset",
-    parameters: Mapping[str, Any],
-    *,
-    channel: str,
-    classifier: "Classifier | None",
-) -> Snippet:
-    """Return a training as lines to copy."""
-    if name == "generator":
-        return copy_generator_training(dataset, parameters)
-    if name == "predictor":
-        return copy_predictor_training(dataset, channel, parameters)
-    if classifier is None:
-        raise LookupError(f"{name}: found no classifier; expected the one that it was trained for")
-    return copy_translation_training(classifier, dataset, parameters, flow=name == "flow")
-
-
-def import_trainings() -> tuple[dict[str, Trained], Any]:
-    """Import what can be trained and its curves, and what tells why a classifier has no use for it."""
-    import_torch()
-    from napari_why.adversarial import CycleGanOptions, FlowOptions
-    from napari_why.fitting.fit_channel_predictor import PredictorOptions, fit_channel_predictor
-    from napari_why.fitting.fit_generator import GeneratorOptions, fit_generator
-    from napari_why.fitting.fit_translation import fit_flow, fit_translation, needs_invertible
-    from napari_why.widgets.plot import draw_once
-
-    draw_once()
-    kinds = {
-        "generator": Trained(
-            "Generator of new images (DCGAN)",
-            "Learns to draw images of each class out of random numbers",
-            GeneratorOptions,
-            fit_generator,
-        ),
-        "predictor": Trained(
-            "Channel predictor (conditional GAN)",
-            "Learns what one channel looks like beside the others; what it invents is no evidence",
-            PredictorOptions,
-            fit_channel_predictor,
-            of="channel",
-        ),
-        "translation": Trained(
-            "Translation of the classifier (CycleGAN)",
-            "Learns to turn images of one class into the other, for the page Counterfactual",
-            CycleGanOptions,
-            fit_translation,
-            of="classifier",
-        ),
-        "flow": Trained(
-            "Flow of the classifier",
-            "Learns the way from noise to images of each class, for the page Counterfactual",
-            FlowOptions,
-            fit_flow,
-            of="classifier",
-        ),
-    }
-    return kinds, needs_invertible

@@ -97,7 +97,15 @@ class TrainPanel(Panel):
         self.show_dataset(dock.state.dataset)
 
     def show_catalogue(self, networks: Mapping[str, Any], options: Any) -> None:
-        """Offer the networks, and the options of a fit (the class that declares them)."""
+        """Offer the networks, and the options of a fit (the class that declares them).
+
+        Parameters
+        ----------
+        networks : mapping
+            By name, in the order that they are offered in.
+        options : type
+            Subclass of :class:`napari_why.core.options.Options`.
+        """
         self._networks = networks
         wanted = read_preferences()
         defaults = {"device": wanted.device, "threads": wanted.threads or 0}

@@ -132,7 +132,15 @@ class WhyDock(WorkingWidget):
         self.load(prepare, show, f"Opening the page {name}")
 
     def show_method(self, name: str, method: str) -> None:
-        """Show a page that explains, with a method chosen there."""
+        """Show a page that explains, with a method chosen there.
+
+        Parameters
+        ----------
+        name : str
+            Of the page.
+        method : str
+            Its key in the registry.
+        """
         self.show_page(name, lambda page: page.choose_method(method))
 
     def page(self, name: str) -> Dock:
@@ -335,7 +343,19 @@ class CloseGuard(QObject):
             window.removeEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (the name is Qt's)
-        """Keep the window open where the user says so."""
+        """Keep the window open where the user says so.
+
+        Parameters
+        ----------
+        watched : QObject
+            Anything; the window alone counts.
+        event : QEvent
+
+        Returns
+        -------
+        bool
+            True where the event goes no further.
+        """
         asked = (
             watched is self._window() and event.type() == QEvent.Type.Close and event.spontaneous()
         )

@@ -42,6 +42,11 @@ def fold(network: Network, x: Tensor, passes: int) -> Forward:
     x : Tensor, shape (1, C, H, W)
     passes : int
         How many images will be asked for.
+
+    Returns
+    -------
+    callable
+        (N, C, H, W) to logits (N, K).
     """
     pixels = x[0, 0].numel()
     worth = passes >= FEWEST_PASSES and passes * pixels >= FEWEST_PIXELS
@@ -107,7 +112,19 @@ def last_uses(steps: Sequence[Step]) -> Mapping[int, int]:
 
 
 def forget(values: dict[int, Tensor], step: Step, number: int, last_use: Mapping[int, int]) -> None:
-    """Let go of what no step after this one takes."""
+    """Let go of what no step after this one takes.
+
+    Parameters
+    ----------
+    values : dict of int to Tensor
+        Results by number of step; changed in place.
+    step : Step
+        The one that was just run.
+    number : int
+        Its number.
+    last_use : mapping of int to int
+        The last step that takes the result of each.
+    """
     for source in set(step.sources):
         if last_use[source] == number:
             del values[source]

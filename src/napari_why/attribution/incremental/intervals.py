@@ -53,7 +53,18 @@ class Reach:
         return output * self.stride - self.padding
 
     def overhang(self, inputs: int, outputs: int) -> int:
-        """Return how many positions behind the last input the last output sees."""
+        """Return how many positions behind the last input the last output sees.
+
+        Parameters
+        ----------
+        inputs, outputs : int
+            How many there are along the axis.
+
+        Returns
+        -------
+        int
+            0 where it sees none of them.
+        """
         return max(0, self.extent(outputs) - self.padding - inputs)
 
 
@@ -77,7 +88,19 @@ class Spans:
 
     @classmethod
     def whole(cls, length: int, count: int) -> "Spans":
-        """Return all of an axis, so many times."""
+        """Return all of an axis, so many times.
+
+        Parameters
+        ----------
+        length : int
+            Positions of the axis.
+        count : int
+            How many times.
+
+        Returns
+        -------
+        Spans
+        """
         return cls(np.zeros(count, dtype=np.int64), np.full(count, length, dtype=np.int64))
 
     def touched(self, reach: Reach, outputs: int) -> "Spans":
@@ -86,6 +109,18 @@ class Spans:
         Where none does (a stride larger than the kernel passes inputs over) it is one output
         nearby, which a recomputation leaves as it is: more than what is touched is never wrong.
         With a dilation the interval holds outputs that see none of the inputs, between such that do.
+
+        Parameters
+        ----------
+        reach : Reach
+            Of the operation.
+        outputs : int
+            How many there are along the axis.
+
+        Returns
+        -------
+        Spans
+            As many as these.
 
         Examples
         --------

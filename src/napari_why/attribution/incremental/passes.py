@@ -110,6 +110,10 @@ class IncrementalPasses:
             Their numbers.
         pixels : sequence of Tensor, shapes (C, h, w)
             What each shows instead.
+
+        Returns
+        -------
+        Tensor, shape (N, classes)
         """
         places = self._plan.places(boxes)
         values = {0: self._cover(boxes, pixels, places[0])}

@@ -119,6 +119,18 @@ class Plan:
 
         A batch is as large in every step as the largest of its patches. Full batches of which some
         patches are a position larger than they need to be are quicker than small ones of one size.
+
+        Parameters
+        ----------
+        boxes : sequence of int
+            Numbers of boxes, each as often as it is changed.
+        size : int
+            How many at a time at most.
+
+        Yields
+        ------
+        list of int
+            Positions in ``boxes``; each comes once.
         """
         kinds = self._kinds[np.asarray(boxes, dtype=np.int64)]
         order = np.argsort(kinds, kind="stable").tolist()

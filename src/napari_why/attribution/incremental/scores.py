@@ -38,7 +38,19 @@ class Passes(Protocol):
         """Yield the positions of boxes that are best asked for together."""
 
     def run(self, boxes: Sequence[int], pixels: Sequence[Tensor]) -> Tensor:
-        """Return the logits of the image with each of these boxes changed, alone."""
+        """Return the logits of the image with each of these boxes changed, alone.
+
+        Parameters
+        ----------
+        boxes : sequence of int
+            Their numbers.
+        pixels : sequence of Tensor, shapes (C, h, w)
+            What each shows instead.
+
+        Returns
+        -------
+        Tensor, shape (N, classes)
+        """
 
 
 class WholePasses:
@@ -69,7 +81,19 @@ class WholePasses:
             yield list(range(start, min(start + self.batch, len(boxes))))
 
     def run(self, boxes: Sequence[int], pixels: Sequence[Tensor]) -> Tensor:
-        """Return the logits (N, classes)."""
+        """Return the logits (N, classes).
+
+        Parameters
+        ----------
+        boxes : sequence of int
+            Their numbers.
+        pixels : sequence of Tensor, shapes (C, h, w)
+            What each shows instead.
+
+        Returns
+        -------
+        Tensor, shape (N, classes)
+        """
         images = []
         for number, new in zip(boxes, pixels, strict=True):
             image = self._x.clone()
@@ -108,7 +132,20 @@ class ChangedScores:
         return self.passes.batches(boxes)
 
     def losses(self, boxes: Sequence[int], pixels: Sequence[Tensor]) -> list[float]:
-        """Return what the score loses with each of these boxes changed, alone."""
+        """Return what the score loses with each of these boxes changed, alone.
+
+        Parameters
+        ----------
+        boxes : sequence of int
+            Their numbers.
+        pixels : sequence of Tensor, shapes (C, h, w)
+            What each shows instead.
+
+        Returns
+        -------
+        list of float
+            Score of the image less that of the changed one, in logits.
+        """
         score = self.passes.logits[0, self.column]
         lost: list[float] = (score - self.passes.run(boxes, pixels)[:, self.column]).tolist()
         return lost
@@ -159,6 +196,10 @@ def open_scores(
         Changes at once, in place of what is best for patches and of ``whole_batch``.
     by_patches : bool
         False runs whole images in any case.
+
+    Returns
+    -------
+    ChangedScores
     """
     passes: Passes
     try:

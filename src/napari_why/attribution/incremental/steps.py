@@ -51,7 +51,19 @@ class Call:
 
 
 def fill(value: Any, sources: Sequence[Tensor]) -> Any:
-    """Return a nest of tuples, lists and dictionaries with its holes filled."""
+    """Return a nest of tuples, lists and dictionaries with its holes filled.
+
+    Parameters
+    ----------
+    value : object
+        A :class:`Hole`, a nest of such, or anything else, which stays.
+    sources : sequence of Tensor
+        What the holes are filled with, by their numbers.
+
+    Returns
+    -------
+    object
+    """
     if isinstance(value, Hole):
         return sources[value.number]
     if isinstance(value, tuple | list):
@@ -169,6 +181,19 @@ class Average(Whole):
         """Return averages (N, C, ...) where patches (N, C, h, w) changed.
 
         Differences are added up and not values: they are small, and so are their rounding errors.
+
+        Parameters
+        ----------
+        average : Tensor, shape (1, C, ...) or (N, C, ...)
+            Of the unchanged maps.
+        before, after : Tensor, shape (N, C, h, w)
+            The patches.
+        positions : int
+            How many are averaged over.
+
+        Returns
+        -------
+        Tensor, shape (N, C, ...)
         """
         change = (after - before).sum((2, 3)) / positions
         return average + change.view(len(change), *average.shape[1:])
@@ -310,7 +335,19 @@ class Step:
         return replace(self, operation=operation, tail=tail)
 
     def finish(self, maps: Tensor, *, own: bool) -> Tensor:
-        """Apply what follows position by position."""
+        """Apply what follows position by position.
+
+        Parameters
+        ----------
+        maps : Tensor, shape (N, C, h, w)
+            What the operation made.
+        own : bool
+            Whether they are nobody else's and may be overwritten.
+
+        Returns
+        -------
+        Tensor, shape (N, C, h, w)
+        """
         for one in self.tail:
             maps = one(maps, own=own)
             own = True

@@ -67,6 +67,10 @@ class StoredMaps:
         place : Place
         border : float, optional
             What stands beyond the maps; None where the place lies within.
+
+        Returns
+        -------
+        Tensor, shape (N, C, h, w)
         """
         value = next(iter(self._stored)) if border is None else border
         stored, (left, _, above, _) = self._stored[value][0], self._margins[value]
@@ -82,7 +86,18 @@ class StoredMaps:
 
 
 def look_into(patch: Tensor, its: Place, wanted: Place) -> Tensor | None:
-    """Return a patch at a place as a view, where that lies inside alike in all images, else None."""
+    """Return a patch at a place as a view, where that lies inside alike in all images, else None.
+
+    Parameters
+    ----------
+    patch : Tensor, shape (N, C, h, w)
+    its, wanted : Place
+        Where it lies, and what is asked for; on the same maps, of N images each.
+
+    Returns
+    -------
+    Tensor, shape (N, C, wanted.height, wanted.width), or None
+    """
     offsets = set(its.offsets(wanted))
     if len(offsets) > 1:
         return None
@@ -93,7 +108,18 @@ def look_into(patch: Tensor, its: Place, wanted: Place) -> Tensor | None:
 
 
 def paste(tiles: Tensor, its: Place, patch: Tensor, where: Place) -> None:
-    """Write a patch into tiles, as far as it lies inside."""
+    """Write a patch into tiles, as far as it lies inside.
+
+    Parameters
+    ----------
+    tiles : Tensor, shape (N, C, h, w)
+        Changed in place.
+    its : Place
+        Where they lie.
+    patch : Tensor, shape (N, C, h', w')
+    where : Place
+        Where it lies, on the same maps.
+    """
     for images, (y, x) in _runs(its.offsets(where)):
         top, bottom = max(y, 0), min(y + where.height, its.height)
         left, right = max(x, 0), min(x + where.width, its.width)

@@ -10,6 +10,12 @@ from napari_why.screening.statistics.assay import (
     ssmd,
 )
 from napari_why.screening.statistics.dose_response import DoseResponse, fit_dose_response
+from napari_why.screening.statistics.empirical_null import (
+    FEWEST_TESTS,
+    EmpiricalNull,
+    heed_samples,
+)
+from napari_why.screening.statistics.largest_change import Change, LargestChange
 from napari_why.screening.statistics.plate_effects import (
     MedianPolish,
     PositionalShare,
@@ -18,7 +24,10 @@ from napari_why.screening.statistics.plate_effects import (
     median_polish,
     normalise_plates,
     plate_shape,
+    rank_with_place,
     score_residuals,
+    shape_of,
+    share_places,
 )
 from napari_why.screening.statistics.scores import (
     OffTarget,
@@ -29,9 +38,13 @@ from napari_why.screening.statistics.scores import (
 )
 
 __all__ = [
+    "FEWEST_TESTS",
     "MEASURES",
     "Activity",
+    "Change",
     "DoseResponse",
+    "EmpiricalNull",
+    "LargestChange",
     "MedianPolish",
     "OffTarget",
     "OnTarget",
@@ -41,6 +54,7 @@ __all__ = [
     "average_precision",
     "explain_by_position",
     "fit_dose_response",
+    "heed_samples",
     "lie_at_edge",
     "measure_activity",
     "median_polish",
@@ -48,9 +62,12 @@ __all__ = [
     "place_between_controls",
     "plate_centres",
     "plate_shape",
+    "rank_with_place",
     "robust_ssmd",
     "robust_z_prime",
     "score_residuals",
     "separate",
+    "shape_of",
+    "share_places",
     "ssmd",
 ]

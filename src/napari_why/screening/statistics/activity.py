@@ -57,6 +57,11 @@ def measure_activity(
     draws, seed : int
         Of the permutations.
 
+    Returns
+    -------
+    Activity
+        NaN of fewer than two wells, or without controls.
+
     Examples
     --------
     >>> alike, spread = np.array([[9.0, 1.0], [9.0, 1.1]]), np.array([[0.1, -1.0], [-1.0, 0.2], [-1.0, -1.0]])

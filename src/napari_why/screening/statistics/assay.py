@@ -59,6 +59,16 @@ def ssmd(negative: Values, positive: Values) -> float | None:
     (mean_p - mean_n) / sqrt(sd_p^2 + sd_n^2) (Zhang 2007, Genomics 89, eq. 2), standard deviations with
     n - 1. Positive where the positive group has the higher values; beyond 3 the controls are strong.
 
+    Parameters
+    ----------
+    negative, positive : ndarray, shape (n,) and (m,)
+        One value a well, without NaN.
+
+    Returns
+    -------
+    float or None
+        None of fewer than two wells in a group, or where nothing varies.
+
     Examples
     --------
     >>> ssmd(np.array([-1.0, 1.0]), np.array([9.0, 11.0]))
@@ -68,7 +78,18 @@ def ssmd(negative: Values, positive: Values) -> float | None:
 
 
 def robust_ssmd(negative: Values, positive: Values) -> float | None:
-    """Return SSMD by medians and median absolute deviations (Zhang 2007, eq. 11)."""
+    """Return SSMD by medians and median absolute deviations (Zhang 2007, eq. 11).
+
+    Parameters
+    ----------
+    negative, positive : ndarray, shape (n,) and (m,)
+        One value a well, without NaN.
+
+    Returns
+    -------
+    float or None
+        None of fewer than two wells in a group, or where more than half of one have one value.
+    """
     return _standardise(negative, positive, np.median, _known_spread)
 
 
@@ -77,6 +98,16 @@ def robust_z_prime(negative: Values, positive: Values) -> float | None:
 
     Birmingham et al. 2009, Nature Methods 6, 569. Not defined where more than half of a group have one
     value: its deviation is 0, which says nothing about the others.
+
+    Parameters
+    ----------
+    negative, positive : ndarray, shape (n,) and (m,)
+        One value a well, without NaN.
+
+    Returns
+    -------
+    float or None
+        1 at the most; None where it is not defined.
 
     Examples
     --------
@@ -113,6 +144,11 @@ def separate(
         One value a well, without NaN.
     draws, seed : int
         Of the bootstrap.
+
+    Returns
+    -------
+    list of Separation
+        One a measure; NaN of one that is not defined, with the reason.
     """
     rng = np.random.default_rng(seed)
     few = min(len(negative), len(positive))

@@ -78,6 +78,11 @@ def fit_dose_response(doses: Values, responses: Values) -> DoseResponse:
     responses : ndarray, shape (n,)
         One value a well.
 
+    Returns
+    -------
+    DoseResponse
+        NaN of what cannot be fitted, with the reason.
+
     Raises
     ------
     ParameterError

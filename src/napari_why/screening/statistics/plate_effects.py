@@ -1,10 +1,11 @@
 """What the place on the plate does: normalisation, B scores, edges, and what position alone explains."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from napari_why.core.errors import ParameterError
 from napari_why.images.wells import well_place
@@ -19,6 +20,8 @@ SHAPES = ((2, 3), (3, 4), (4, 6), (6, 8), (8, 12), (16, 24), (32, 48))
 POLISHED = 1e-6
 # ... or here: residuals of real plates stand still after five, and Tukey's own limit is ten.
 MOST_ROUNDS = 50
+# Wells and doses of a series that has an order: of fewer, one order in three is that of the places.
+FEWEST_OF_SERIES = (4, 3)
 # Wells whose median and deviation stand for a plate; of fewer controls all its wells are taken.
 FEWEST_CONTROLS = 4
 
@@ -42,13 +45,20 @@ class MedianPolish:
     residuals: Values
 
 
-def median_polish(grid: Values) -> MedianPolish:
+def median_polish(grid: Values, *, by_rows: bool = True, by_columns: bool = True) -> MedianPolish:
     """Take medians out of rows and columns in turn until nothing moves (Tukey 1977, chapter 11).
 
     Parameters
     ----------
     grid : ndarray, shape (R, C)
         NaN where there is no value.
+    by_rows, by_columns : bool
+        Whether rows, and columns, may have effects; without any the median alone is taken out.
+
+    Returns
+    -------
+    MedianPolish
+        Overall, row and column effects, and what is left.
 
     Examples
     --------
@@ -61,14 +71,17 @@ def median_polish(grid: Values) -> MedianPolish:
     overall = 0.0
     rows, columns = np.zeros(grid.shape[0]), np.zeros(grid.shape[1])
     size = np.nanmax(np.abs(residuals), initial=0.0)
+    if not (by_rows or by_columns) and not np.isnan(residuals).all():
+        overall = float(np.nanmedian(residuals))
+        residuals = residuals - overall
     for _ in range(MOST_ROUNDS):
-        by_row = _medians(residuals, axis=1)
+        by_row = _medians(residuals, axis=1) if by_rows else np.zeros(len(rows))
         residuals = residuals - by_row[:, None]
         rows += by_row
         middle = float(np.median(columns))
         columns -= middle
         overall += middle
-        by_column = _medians(residuals, axis=0)
+        by_column = _medians(residuals, axis=0) if by_columns else np.zeros(len(columns))
         residuals = residuals - by_column
         columns += by_column
         middle = float(np.median(rows))
@@ -103,8 +116,40 @@ def plate_shape(wells: Sequence[str]) -> tuple[int, int]:
     return next(shape for shape in SHAPES if shape[0] >= most[0] and shape[1] >= most[1])
 
 
+def shape_of(count: int) -> tuple[int, int]:
+    """Return rows and columns of a plate of some wells.
+
+    Raises
+    ------
+    ParameterError
+        No plate has as many.
+
+    Examples
+    --------
+    >>> shape_of(384)
+    (16, 24)
+    """
+    known = {rows * columns: (rows, columns) for rows, columns in SHAPES}
+    if count not in known:
+        raise ParameterError(
+            f"plate_wells: found {count}; expected one of {', '.join(map(str, known))}"
+        )
+    return known[count]
+
+
 def lie_at_edge(wells: Sequence[str], shape: tuple[int, int]) -> Mask:
     """Tell which wells lie in the outermost rows and columns, where they dry out first.
+
+    Parameters
+    ----------
+    wells : sequence of W str
+        Such as "B03".
+    shape : (int, int)
+        Rows and columns of the plate.
+
+    Returns
+    -------
+    ndarray of bool, shape (W,)
 
     Examples
     --------
@@ -154,7 +199,11 @@ def normalise_plates(values: Values, plates: Sequence[str], controls: Mask) -> V
 
 
 def score_residuals(
-    values: Values, plates: Sequence[str], wells: Sequence[str], fitted: Mask | None = None
+    values: Values,
+    plates: Sequence[str],
+    wells: Sequence[str],
+    fitted: Mask | None = None,
+    free: Mapping[str, tuple[bool, bool]] | None = None,
 ) -> Values:
     """Return B scores: what rows and columns of a plate do not explain, over its own spread.
 
@@ -169,6 +218,9 @@ def score_residuals(
     plates, wells : sequence of W str
     fitted : ndarray of bool, shape (W,), optional
         Wells that rows and columns are taken from; all by default.
+    free : mapping of str to (bool, bool), optional
+        By plate, whether rows and whether columns may be taken out; both by default. Where doses go with
+        columns, say, their effect would be taken out with the place's.
 
     Returns
     -------
@@ -185,7 +237,8 @@ def score_residuals(
         grid[places] = np.where(used[here], values[here], np.nan)
         if np.isnan(grid).all():
             continue
-        polished = median_polish(grid)
+        by_rows, by_columns = (free or {}).get(plate, (True, True))
+        polished = median_polish(grid, by_rows=by_rows, by_columns=by_columns)
         residuals = values[here] - (
             polished.overall + polished.rows[places[0]] + polished.columns[places[1]]
         )
@@ -231,6 +284,11 @@ def explain_by_position(
     draws, seed : int
         Of the permutations.
 
+    Returns
+    -------
+    PositionalShare
+        NaN where all values are one, or there are as many rows and columns as wells.
+
     Raises
     ------
     ParameterError
@@ -264,3 +322,82 @@ def explain_by_position(
 
 def _indicators(numbers: NDArray[np.int64]) -> Values:
     return np.asarray(numbers[:, None] == np.unique(numbers), np.float64)
+
+
+def share_places(
+    labels: Sequence[object], axis: NDArray[np.int64], *, draws: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Return how many pairs of wells of one label lie in one row (or column), and p by shuffling labels.
+
+    Parameters
+    ----------
+    labels : sequence of W objects
+        Compound or dose of each well.
+    axis : ndarray, shape (W,)
+        Its row, or column.
+    draws, seed : int
+        Of the permutations.
+
+    Returns
+    -------
+    share, p : float
+        NaN and 1 without a pair of one label, and where all wells lie in one row.
+
+    Examples
+    --------
+    >>> share_places(["a", "a", "b", "b"], np.array([0, 0, 1, 1]), draws=99)[0]
+    1.0
+    """
+    codes = np.unique([str(one) for one in labels], return_inverse=True)[1]
+    first, second = np.triu_indices(len(codes), 1)
+    pairs = codes[first] == codes[second]
+    together = axis[first] == axis[second]
+    if not pairs.any() or len(np.unique(axis)) < 2:
+        return float("nan"), 1.0
+    rng = np.random.default_rng(seed)
+    counts = [_count_pairs(rng.permutation(codes), axis) for _ in range(draws)]
+    count = int((pairs & together).sum())
+    p = (1 + int((np.array(counts) >= count).sum())) / (1 + draws)
+    return count / int(pairs.sum()), p
+
+
+def _count_pairs(codes: NDArray[np.int64], axis: NDArray[np.int64]) -> int:
+    """Count pairs of wells of the same label in the same row (or column)."""
+    _, cells = np.unique(codes * (int(axis.max()) + 1) + axis, return_counts=True)
+    return int((cells * (cells - 1) // 2).sum())
+
+
+def rank_with_place(doses: Values, compounds: Sequence[object], axis: NDArray[np.int64]) -> float:
+    """Return how far doses of a compound are in the order of their rows (or columns), 0 to 1.
+
+    The mean over compounds of the size of Spearman's rank correlation; 0 without a compound of four
+    wells and three doses.
+
+    Parameters
+    ----------
+    doses : ndarray, float64, shape (W,)
+        Of each well, in any unit.
+    compounds : sequence, length W
+    axis : ndarray, int64, shape (W,)
+        The well's row or column.
+
+    Returns
+    -------
+    float
+        1: in every compound the doses stand in their order, or the reverse.
+
+    Examples
+    --------
+    >>> rank_with_place(np.array([1.0, 3.0, 9.0, 27.0]), ["a"] * 4, np.array([5, 4, 3, 2]))
+    1.0
+    """
+    named = np.array([str(one) for one in compounds])
+    found = []
+    for name in np.unique(named):
+        own = named == name
+        if own.sum() < FEWEST_OF_SERIES[0] or len(np.unique(doses[own])) < FEWEST_OF_SERIES[1]:
+            continue
+        order = stats.rankdata(doses[own]), stats.rankdata(axis[own])
+        varied = np.ptp(order[1]) > 0
+        found.append(abs(float(np.corrcoef(*order)[0, 1])) if varied else 0.0)
+    return float(np.round(np.mean(found), 12)) if found else 0.0

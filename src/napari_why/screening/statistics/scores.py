@@ -82,6 +82,19 @@ def plate_centres(values: Values, plates: Sequence[str], negative: Mask) -> Valu
     """Return the mean of the negative controls of each well's plate, shape (W, K).
 
     Of a plate without any, the mean of those of all plates.
+
+    Parameters
+    ----------
+    values : ndarray, shape (W, K)
+        One row a well; NaN where it is not known.
+    plates : sequence of W str
+    negative : ndarray of bool, shape (W,)
+        The negative controls.
+
+    Returns
+    -------
+    ndarray, shape (W, K)
+        NaN where no plate has a negative control.
     """
     names = np.asarray(plates)
     used = negative & ~np.isnan(values).any(axis=1)
@@ -122,9 +135,12 @@ class OnTarget:
         )
         squares = float(((places[used] - centre) ** 2).sum())
         self.deviation = (squares / self.free) ** 0.5 if self.free > 0 else float("nan")
+        self._excess = excess_kurtosis((places[used] - centre)[:, None])[0]
 
     def score(self, wells: NDArray[np.int64]) -> Score:
         """Score the mean of some wells by Student's t; p is one-sided, of lying towards healthy.
+
+        Where the tails of the controls are heavier than normal, with fewer degrees of freedom.
 
         The interval takes the distance of the controls for known: it tells whether two compounds
         differ, and not how sure it is what healthy is.
@@ -134,15 +150,16 @@ class OnTarget:
         if not len(values) or self.controls < FEWEST_CONTROLS or not self.deviation > 0:
             return NO_SCORE
         # the negative controls' own means, which are taken off, are uncertain too
-        centres = _centre_variance(wells, self._plates, self._used)
+        centres = centre_variance(wells, self._plates, self._used)
         error = self.deviation * (1 / len(values) + centres) ** 0.5
         mean = float(values.mean())
-        half = float(stats.t.ppf(1 - TAIL, self.free)) * error
+        free = float(tail_freedom(self._excess, len(values), self.free))
+        half = float(stats.t.ppf(1 - TAIL, free)) * error
         return Score(
             mean,
             mean - half,
             mean + half,
-            float(stats.t.sf((mean - self._centre) / error, self.free)),
+            float(stats.t.sf((mean - self._centre) / error, free)),
         )
 
 
@@ -209,6 +226,12 @@ class OffTarget:
         """Which wells have latents, shape (W,)."""
         return self._known
 
+    @property
+    def apart(self) -> float:
+        """How far both controls lie apart, in the unit of the scores; NaN without positive ones."""
+        axis = self._axis if self.fine else None
+        return float("nan") if axis is None else float(np.linalg.norm(axis))
+
     def along(self, wells: NDArray[np.int64]) -> float:
         """Return where the mean of some wells lies on the line: 0 as negative, 1 as positive controls."""
         kept = wells[self._known[wells]] if self.fine else wells[:0]
@@ -222,7 +245,7 @@ class OffTarget:
         kept = wells[self._known[wells]] if self.fine else wells[:0]
         if not len(kept):
             return NO_SCORE
-        weight = 1 / (1 / len(kept) + _centre_variance(kept, self._plates, self._used))
+        weight = 1 / (1 / len(kept) + centre_variance(kept, self._plates, self._used))
         squared = weight * _off_line(
             (self._points[kept] @ self._root).mean(axis=0, keepdims=True), self._axis
         )
@@ -258,11 +281,64 @@ class OffTarget:
         self._scale = mean * (free - 2) / free if mean > 0 else 1.0
 
 
-def _centre_variance(wells: NDArray[np.int64], plates: NDArray[np.str_], used: Mask) -> float:
+def excess_kurtosis(residuals: Values) -> Values:
+    """Return the excess kurtosis of columns (n, K), 0 of fewer than four and of columns of one value."""
+    varied = np.ptp(residuals, axis=0) > 0 if len(residuals) >= FEWEST_CONTROLS else False
+    found = np.zeros(residuals.shape[1])
+    if np.any(varied):
+        found[varied] = stats.kurtosis(residuals[:, varied], axis=0, bias=False)
+    return found
+
+
+def tail_freedom(excess: Values | float, wells: int, free: int) -> Values:
+    """Return degrees of freedom that give Student's t the tails of a mean of some wells.
+
+    A mean of n wells has 1/n of their excess kurtosis, and Student's t with v degrees of freedom 6 / (v - 4):
+    v = 4 + 6 n / excess (moments, as Satterthwaite 1946 fits a chi-squared distribution). With those by which
+    the deviation is known, 1 / (1 / free + 1 / v). Controls of normal or lighter tails change nothing.
+
+    Parameters
+    ----------
+    excess : ndarray or float
+        Excess kurtosis of single control wells; 0 of a normal distribution.
+    wells : int
+        That are averaged.
+    free : int
+        Degrees of freedom by which the deviation is known.
+
+    Returns
+    -------
+    ndarray, shape of ``excess``
+        Above 0, at most ``free``.
+
+    Examples
+    --------
+    >>> tail_freedom(np.array([-1.0, 0.0, 3.0]), 2, 30).round(2).tolist()
+    [30.0, 30.0, 6.32]
+    """
+    heavy = np.maximum(np.asarray(excess, np.float64), 0.0)
+    return np.asarray(1 / (1 / free + heavy / (4 * heavy + 6 * wells)))
+
+
+def centre_variance(wells: NDArray[np.int64], plates: NDArray[np.str_], used: Mask) -> float:
     """Return the variance of the centres that are taken off the mean of some wells.
 
     In variances of a control well: the sum over plates of (n_p / n)^2 / m_p, n_p of the n wells and m_p
     control wells being on a plate. Wells on plates without controls share the mean of all controls.
+
+    Parameters
+    ----------
+    wells : ndarray, int64, shape (n,)
+        Rows of the wells that are averaged.
+    plates : ndarray of str, shape (W,)
+        Of every well.
+    used : ndarray, bool, shape (W,)
+        Control wells.
+
+    Returns
+    -------
+    float
+        In variances of a control well; 0 to 1.
     """
     total = int(used.sum())
     alone, found = 0, 0.0

@@ -1,0 +1,403 @@
+"""A BioImage.IO package of somebody else: what it says, its graph and its test, and nothing else of it.
+
+The package is read, never unpacked, and no address in it is opened. Of its description only what a
+classifier is made of is looked at; steps of processing that are not known here are refused, since a
+classifier without them would be another one.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_why.core.errors import ModelFileError
+from napari_why.core.foreign_files import LARGEST_TENSORS, checksum, read_regular
+from napari_why.core.optional_packages import require
+from napari_why.exchange.interface import KEY, Given, Interface
+
+DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
+# A description is some kB of text, with a card perhaps a hundred
+LARGEST_DESCRIPTION = 2**22
+# Steps that change no number of an input in float32
+HARMLESS = ("ensure_dtype",)
+
+
+@dataclass(frozen=True)
+class ForeignPackage:
+    """What a package says of a classifier.
+
+    Parameters
+    ----------
+    name : str
+    content : bytes
+        The ONNX graph.
+    interface : Interface
+        Mean and std of the steps before the graph; ``logits`` where the package makes probabilities of
+        them after the graph.
+    test_input, test_output : ndarray or None
+        Raw, (1, C, H, W), and what the package promises for it, (1, K).
+    licence : str
+    sha256 : str
+        Of the graph.
+    """
+
+    name: str
+    content: bytes
+    interface: Interface
+    test_input: NDArray[np.float32] | None
+    test_output: NDArray[np.float32] | None
+    licence: str
+    sha256: str
+
+
+class Files(Protocol):
+    """Files of a package by their names in it."""
+
+    @property
+    def where(self) -> str:
+        """The package, for messages."""
+
+    def read(self, name: str, largest: int) -> bytes:
+        """Return a file's content.
+
+        Parameters
+        ----------
+        name : str
+            Path within the package, with slashes.
+        largest : int
+            Bytes that it may have.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        ModelFileError
+            It is not in the package, lies outside of it, or is larger.
+        """
+
+
+@dataclass(frozen=True)
+class FolderFiles:
+    """Of a folder."""
+
+    folder: Path
+
+    @property
+    def where(self) -> str:
+        """The folder, for messages."""
+        return str(self.folder)
+
+    def read(self, name: str, largest: int) -> bytes:
+        """Return a file's content; links are not followed.
+
+        Parameters
+        ----------
+        name, largest
+            As of :meth:`Files.read`.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        ModelFileError
+            It is not in the folder, lies outside of it, is a link, or is larger.
+        """
+        place = self.folder.joinpath(*inner_path(name, self.where).parts)
+        try:
+            return read_regular(place, largest)
+        except OSError as error:
+            raise ModelFileError(f"{self.where}: found no file {name}; expected it") from error
+
+
+@dataclass(frozen=True)
+class ZippedFiles:
+    """Of a zip file, which is read and not unpacked."""
+
+    path: Path
+
+    @property
+    def where(self) -> str:
+        """The zip file, for messages."""
+        return str(self.path)
+
+    def read(self, name: str, largest: int) -> bytes:
+        """Return a member's content; no more is unpacked than ``largest``.
+
+        Parameters
+        ----------
+        name, largest
+            As of :meth:`Files.read`.
+
+        Returns
+        -------
+        bytes
+
+        Raises
+        ------
+        ModelFileError
+            It is not in the zip file, leads out of it or is larger, or the zip file cannot be read.
+        """
+        inner_path(name, self.where)
+        try:
+            with ZipFile(self.path) as archive, archive.open(name) as member:
+                content = member.read(largest + 1)
+        except KeyError as error:
+            raise ModelFileError(
+                f"{self.where}: found no file {name} in it; expected it"
+            ) from error
+        except (BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
+            raise ModelFileError(f"{self.where}: found no readable zip file ({error})") from error
+        if len(content) > largest:
+            raise ModelFileError(
+                f"{self.where}: found more than {largest} bytes in {name}; expected at most that"
+            )
+        return content
+
+
+def inner_path(name: str, where: str) -> PurePosixPath:
+    """Return the path of a file within a package.
+
+    Parameters
+    ----------
+    name : str
+        As the package's description has it.
+    where : str
+        Names the package in messages.
+
+    Returns
+    -------
+    PurePosixPath
+        Relative, without steps upwards.
+
+    Raises
+    ------
+    ModelFileError
+        It is an address, or leads out of the package.
+
+    Examples
+    --------
+    >>> inner_path("weights/model.onnx", "package.zip").name
+    'model.onnx'
+    >>> inner_path("../../etc/passwd", "package.zip")
+    Traceback (most recent call last):
+    ...
+    napari_why.core.errors.ModelFileError: package.zip: found the file ../../etc/passwd; expected one within the package
+    """
+    if "://" in name:
+        raise ModelFileError(
+            f"{where}: found the address {name}; expected a file in the package, since nothing is "
+            "downloaded: get the whole package first (bioimageio package)"
+        )
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name or not path.parts:
+        raise ModelFileError(f"{where}: found the file {name}; expected one within the package")
+    return path
+
+
+def read_package(path: Path) -> ForeignPackage:
+    """Read a BioImage.IO package with an ONNX classifier.
+
+    Parameters
+    ----------
+    path : Path
+        A zip file, a folder, or the ``rdf.yaml`` in one.
+
+    Raises
+    ------
+    ModelFileError
+        No package of format 0.5 with ONNX weights, a checksum that does not fit, a step of processing
+        that is not known here, or an output that is no number a class.
+    """
+    files: Files = (
+        ZippedFiles(path)
+        if path.suffix.lower() == ".zip"
+        else FolderFiles(path if path.is_dir() else path.parent)
+    )
+    plain = _read_description(files)
+    reader = _Reader(plain, files)
+    try:
+        return reader.package()
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise ModelFileError(
+            f"{files.where}: found a description that lacks something ({error!r:.100}); expected a "
+            "BioImage.IO model of format 0.5; check it with bioimageio test"
+        ) from error
+
+
+def _read_description(files: Files) -> dict[str, Any]:
+    yaml = require("yaml", "exchange", "BioImage.IO packages")
+    for name in DESCRIPTIONS:
+        try:
+            content = files.read(name, LARGEST_DESCRIPTION)
+        except ModelFileError:
+            continue
+        try:
+            plain = yaml.safe_load(content)
+        except yaml.YAMLError as error:
+            raise ModelFileError(f"{files.where}: found no YAML in {name}") from error
+        version = str(plain.get("format_version", "")) if isinstance(plain, dict) else ""
+        if not version.startswith("0.5.") or plain.get("type") != "model":
+            raise ModelFileError(
+                f"{files.where}: found format version {version or 'none'}; expected a model of 0.5; "
+                "bring it to that with bioimageio update-format"
+            )
+        return dict(plain)
+    raise ModelFileError(
+        f"{files.where}: found none of {', '.join(DESCRIPTIONS)}; expected a BioImage.IO package"
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    plain: Mapping[str, Any]
+    files: Files
+
+    def package(self) -> ForeignPackage:
+        plain = self.plain
+        if len(plain["inputs"]) != 1 or len(plain["outputs"]) != 1:
+            raise ModelFileError(
+                f"{self.files.where}: found {len(plain['inputs'])} inputs and {len(plain['outputs'])} "
+                "outputs; expected an image and the numbers of its classes"
+            )
+        asked, given = plain["inputs"][0], plain["outputs"][0]
+        own = (plain.get("config") or {}).get(KEY) or {}
+        axes = [axis["type"] for axis in asked["axes"]]
+        if axes not in (
+            ["batch", "channel", "space", "space"],
+            ["batch", "space", "space", "channel"],
+        ):
+            raise ModelFileError(
+                f"{self.files.where}: found an input of the axes {', '.join(axes)}; expected batch, "
+                "channel, y, x or batch, y, x, channel"
+            )
+        if [axis["type"] for axis in given["axes"]][:2] != ["batch", "channel"]:
+            raise ModelFileError(
+                f"{self.files.where}: found an output of other axes than batch and channel; expected a "
+                "number for each class"
+            )
+        channels = _names(asked["axes"], own.get("channels"))
+        mean, std = self._standardisation(asked.get("preprocessing") or (), len(channels))
+        content = self._weights()
+        return ForeignPackage(
+            str(plain.get("name", "")),
+            content,
+            Interface(
+                _names(given["axes"], own.get("classes")),
+                channels,
+                self._size(asked["axes"]),
+                mean=mean,
+                std=std,
+                outputs=self._outputs(given.get("postprocessing") or ()),
+            ),
+            self._tensor(asked.get("test_tensor"), channels_last=axes[-1] == "channel"),
+            self._tensor(given.get("test_tensor")),
+            str(plain.get("license") or ""),
+            checksum(content),
+        )
+
+    def _weights(self) -> bytes:
+        weights = self.plain["weights"].get("onnx")
+        if weights is None:
+            raise ModelFileError(
+                f"{self.files.where}: found the weights {', '.join(self.plain['weights'])}; expected "
+                "onnx, the one format that is data and no program; bioimageio add-weights makes it"
+            )
+        if weights.get("external_data"):
+            raise ModelFileError(
+                f"{self.files.where}: found weights in two files; expected all in the ONNX file"
+            )
+        return self._checked(weights, LARGEST_TENSORS)
+
+    def _checked(self, described: Mapping[str, Any], largest: int) -> bytes:
+        content = self.files.read(str(described["source"]), largest)
+        wanted = described.get("sha256")
+        if wanted and checksum(content) != wanted:
+            raise ModelFileError(
+                f"{self.files.where}: found {described['source']} altered or cut off (its SHA-256 is "
+                "another one); get the package anew"
+            )
+        return content
+
+    def _tensor(
+        self, described: Mapping[str, Any] | None, *, channels_last: bool = False
+    ) -> NDArray[np.float32] | None:
+        if not described:
+            return None
+        content = self._checked(described, LARGEST_TENSORS)
+        loaded = np.load(io.BytesIO(content), allow_pickle=False)
+        values: NDArray[np.float32] = np.asarray(loaded, dtype=np.float32)
+        return np.moveaxis(values, -1, 1) if channels_last else values
+
+    def _size(self, axes: Sequence[Mapping[str, Any]]) -> int | None:
+        sides = [axis["size"] for axis in axes if axis["type"] == "space"]
+        if not all(isinstance(side, int) for side in sides):
+            return None
+        if len(set(sides)) > 1:
+            raise ModelFileError(
+                f"{self.files.where}: found an input of {sides[0]} x {sides[1]} pixels; expected a "
+                "square, to which images can be brought"
+            )
+        return int(sides[0])
+
+    def _standardisation(
+        self, steps: Sequence[Mapping[str, Any]], channels: int
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and std per channel of linear steps, one after the other; empty without one."""
+        mean, std = np.zeros(channels), np.ones(channels)
+        for step in steps:
+            name, values = step["id"], step.get("kwargs") or {}
+            if name in HARMLESS:
+                continue
+            if name == "fixed_zero_mean_unit_variance":
+                shift, scale = (_spread(values[key], channels) for key in ("mean", "std"))
+            elif name == "scale_linear":
+                gain = _spread(values.get("gain", 1.0), channels)
+                shift, scale = -_spread(values.get("offset", 0.0), channels) / gain, 1 / gain
+            else:
+                raise ModelFileError(
+                    f"{self.files.where}: found the step {name} before the graph; expected "
+                    "fixed_zero_mean_unit_variance or scale_linear: others take their numbers from the "
+                    "image itself; put the step into the graph"
+                )
+            # ((raw - mean) / std - shift) / scale
+            mean, std = mean + std * shift, std * scale
+        if not [step for step in steps if step["id"] not in HARMLESS]:
+            return (), ()
+        if (std <= 0).any() or not np.isfinite([mean, std]).all():
+            raise ModelFileError(
+                f"{self.files.where}: found steps that divide by {std.tolist()}; expected more than 0"
+            )
+        return tuple(mean.tolist()), tuple(std.tolist())
+
+    def _outputs(self, steps: Sequence[Mapping[str, Any]]) -> Given:
+        names = [step["id"] for step in steps if step["id"] not in HARMLESS]
+        if names in (["softmax"], ["sigmoid"]):
+            return "logits"
+        if names:
+            raise ModelFileError(
+                f"{self.files.where}: found the steps {', '.join(names)} after the graph; expected "
+                "softmax, sigmoid or none"
+            )
+        return "auto"
+
+
+def _spread(value: Any, channels: int) -> NDArray[np.float64]:
+    return np.broadcast_to(np.asarray(value, dtype=np.float64), (channels,))
+
+
+def _names(axes: Sequence[Mapping[str, Any]], own: Any) -> tuple[str, ...]:
+    """Return the names of channels; those of this package, where they are as many."""
+    (axis,) = [axis for axis in axes if axis["type"] == "channel"]
+    names = [str(name) for name in axis["channel_names"]]
+    if isinstance(own, list) and len(own) == len(names) and all(isinstance(n, str) for n in own):
+        names = own
+    return tuple(names)

@@ -1,0 +1,451 @@
+"""A classifier in ONNX as a network that can be asked for logits, and for nothing else.
+
+The file is data: a graph of standard operations and its numbers. It lies among the network's tensors,
+byte for byte, so that it is saved, loaded and told apart by checksums as weights are. onnxruntime
+computes it on the processor; neither its maps nor its gradients can be had.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_why.core.errors import MismatchError, ModelFileError, UnsupportedNetworkError
+from napari_why.core.optional_packages import require
+from napari_why.core.options import Help, Range
+from napari_why.networks.modules import Size, check_batch, check_counts, height_and_width
+from napari_why.networks.network import Network
+from napari_why.networks.registry import register_foreign_network
+
+if TYPE_CHECKING:
+    import onnxruntime
+    from onnx import ModelProto
+
+Outputs = Literal["logits", "probabilities"]
+# protobuf, which ONNX files are written in, holds no message of 2 GiB or more
+LARGEST_FILE = 2**31 - 1
+# Operations that come with onnxruntime itself; what is defined in the file is made of them.
+DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+# By onnxruntime's names of types; whole numbers would have to be rounded, which changes what is explained
+FLOATS = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+}
+# The least probability that a logit is made of: the smallest normal float32
+SMALLEST = 2.0**-126
+ERRORS_ONLY = 3  # of onnxruntime's severities; it would write to the terminal otherwise
+
+
+def check_onnx(content: bytes, where: str) -> "ModelProto":
+    """Check that an ONNX file is data alone, and return it parsed.
+
+    Parameters
+    ----------
+    content : bytes
+    where : str
+        Names the file in messages.
+
+    Returns
+    -------
+    onnx.ModelProto
+
+    Raises
+    ------
+    ModelFileError
+        No ONNX file, tensors that lie in other files, or operations of a library of somebody else.
+    WhyError
+        The package onnx is not installed.
+    """
+    package = require("onnx", "exchange", "ONNX files")
+    from google.protobuf.message import DecodeError
+
+    try:
+        model: ModelProto = package.load_model_from_string(content)
+    except DecodeError as error:
+        raise ModelFileError(f"{where}: found no ONNX file ({error}); expected one") from error
+    if not model.graph.output or not model.opset_import:
+        raise ModelFileError(f"{where}: found no graph with an output; expected an ONNX file")
+    outside = [item.name for item in _tensors(model) if item.data_location == item.EXTERNAL]
+    if outside:
+        raise ModelFileError(
+            f"{where}: found {len(outside)} tensors that lie in other files, first {outside[0]}; "
+            "expected all in one file; save it anew with onnx.save(model, path, "
+            "save_as_external_data=False)"
+        )
+    own = {(function.domain, function.name) for function in model.functions}
+    foreign = sorted(
+        {
+            f"{node.domain}.{node.op_type}"
+            for node in _nodes(model)
+            if node.domain not in DOMAINS and (node.domain, node.op_type) not in own
+        }
+    )
+    if foreign:
+        raise ModelFileError(
+            f"{where}: found the operations {', '.join(foreign[:5])}; expected those of ONNX itself: "
+            "no library of operations is loaded, since it could do anything"
+        )
+    return model
+
+
+def _graphs(model: "ModelProto") -> Iterator[Any]:
+    """Yield the graph, the functions, and the graphs within them (of branches and loops)."""
+    waiting: list[Any] = [model.graph, *model.functions]
+    while waiting:
+        graph = waiting.pop()
+        yield graph
+        for node in graph.node:
+            for attribute in node.attribute:
+                waiting += [*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])]
+
+
+def _nodes(model: "ModelProto") -> Iterator[Any]:
+    for graph in _graphs(model):
+        yield from graph.node
+
+
+def _tensors(model: "ModelProto") -> Iterator[Any]:
+    for graph in _graphs(model):
+        yield from getattr(graph, "initializer", ())
+        for sparse in getattr(graph, "sparse_initializer", ()):
+            yield from (sparse.values, sparse.indices)
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
+
+
+class OnnxSession:
+    """onnxruntime at work on one file, begun when it is first asked.
+
+    An object of its own, since what a network holds may not be exchanged while it is explained; a copy
+    of it begins anew.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._session: onnxruntime.InferenceSession | None = None
+
+    def __deepcopy__(self, memo: Any) -> "OnnxSession":
+        """Return a new one, of a network that may get other content."""
+        return OnnxSession()
+
+    def __reduce__(self) -> tuple[type["OnnxSession"], tuple[()]]:
+        """Leave what is at work out of what is pickled."""
+        return OnnxSession, ()
+
+    def of(self, content: Tensor) -> "onnxruntime.InferenceSession":
+        """Return what computes the graph of a file.
+
+        Parameters
+        ----------
+        content : Tensor, shape (bytes,), uint8
+
+        Raises
+        ------
+        ModelFileError
+            onnxruntime cannot compute it; see also :func:`check_onnx`.
+        """
+        with self._lock:
+            if self._session is None:
+                self._session = open_session(content.cpu().numpy().tobytes(), "the ONNX network")
+            return self._session
+
+
+def open_session(content: bytes, where: str) -> "onnxruntime.InferenceSession":
+    """Return what computes the graph of an ONNX file, on the processor alone.
+
+    Parameters
+    ----------
+    content : bytes
+        Of the file.
+    where : str
+        Names the file in messages.
+
+    Returns
+    -------
+    onnxruntime.InferenceSession
+
+    Raises
+    ------
+    ModelFileError
+        See :func:`check_onnx`; or onnxruntime cannot compute it.
+    WhyError
+        The package onnxruntime is not installed.
+    """
+    runtime = require("onnxruntime", "exchange", "ONNX files")
+    check_onnx(content, where)
+    options = runtime.SessionOptions()
+    options.log_severity_level = ERRORS_ONLY
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its own classes of errors, which are of no public module
+        raise ModelFileError(
+            f"{where}: onnxruntime {runtime.__version__} cannot compute it ({_first_line(error)}); "
+            "export it anew with an opset that it knows"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+class OnnxNetwork(Network):
+    """The graph of an ONNX file, whose bytes are a tensor of the network.
+
+    ``encode`` gives the image itself, since nothing within the graph can be looked at, and ``head`` is
+    the whole graph.
+
+    Parameters
+    ----------
+    input_channels, classes : int
+    size : (int, int)
+        Height and width that a graph of one size takes.
+    length : int
+        Bytes of the file.
+    outputs : {"logits", "probabilities"}
+        What the graph gives. Of probabilities the logits are their logarithms.
+
+    Attributes
+    ----------
+    scale, shift : Tensor, shape (C,)
+        What a standardised image is multiplied by, and what is then added, before the graph sees it: of
+        a graph that standardises raw grey levels itself. 1 and 0 otherwise.
+    """
+
+    black_box = True
+    content: Tensor
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        input_channels: int,
+        classes: int,
+        size: tuple[int, int],
+        *,
+        length: int,
+        outputs: Outputs,
+    ) -> None:
+        super().__init__()
+        self.name = "onnx"
+        self.input_channels, self.classes = input_channels, classes
+        self.size, self.outputs = size, outputs
+        self.register_buffer("content", torch.zeros(length, dtype=torch.uint8))
+        self.register_buffer("scale", torch.ones(input_channels))
+        self.register_buffer("shift", torch.zeros(input_channels))
+        self._session = OnnxSession()
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the image itself."""
+        check_batch(self.name, x, self.input_channels)
+        return x
+
+    def head(self, features: Tensor) -> Tensor:
+        """Return the logits (N, classes) of images (N, C, H, W), without a gradient.
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            A gradient is asked for, or the graph's outputs are none of these classes.
+        MismatchError
+            The graph takes images of another size.
+        """
+        if features.requires_grad and torch.is_grad_enabled():
+            raise UnsupportedNetworkError(
+                "onnx: found that a gradient is asked for; expected logits alone: an ONNX file has no "
+                "gradients; take a method that needs none, such as occlusion, rise, region_occlusion "
+                "or region_shapley"
+            )
+        column = (1, -1, 1, 1)
+        given = features.detach() * self.scale.view(column) + self.shift.view(column)
+        found = self.run(given.cpu().numpy())
+        return torch.from_numpy(self._as_logits(found)).to(features)
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return what the graph gives for images (N, C, H, W): shape (N, classes), or (N, 1).
+
+        Raises
+        ------
+        MismatchError
+            It takes images of another size.
+        UnsupportedNetworkError
+            Its outputs are none of these classes.
+        """
+        session = self._session.of(self.content)
+        asked = session.get_inputs()[0]
+        last = asked.shape[-1] == self.input_channels and asked.shape[1] != self.input_channels
+        given = np.moveaxis(images, 1, -1) if last else images
+        wanted = FLOATS.get(asked.type)
+        if wanted is None or len(session.get_inputs()) != 1 or len(asked.shape) != 4:
+            raise UnsupportedNetworkError(
+                f"onnx: found {len(session.get_inputs())} inputs, first {asked.type} of shape "
+                f"{asked.shape}; expected one of four axes, (N, C, H, W) or (N, H, W, C), in floating "
+                "point numbers"
+            )
+        for side, known in zip(given.shape[1:], asked.shape[1:], strict=True):
+            if isinstance(known, int) and known != side:
+                raise MismatchError(
+                    f"onnx: found images of shape {given.shape[1:]}; expected {tuple(asked.shape[1:])}, "
+                    "which the file was made for"
+                )
+        count = asked.shape[0] if isinstance(asked.shape[0], int) else max(len(given), 1)
+        parts = [
+            self._run_part(session, asked.name, given[start : start + count].astype(wanted), count)
+            for start in range(0, len(given), count)
+        ]
+        columns = 1 if not parts else parts[0].shape[1]
+        return np.concatenate([np.zeros((0, columns), np.float32), *parts])
+
+    def _run_part(
+        self, session: Any, name: str, images: NDArray[Any], count: int
+    ) -> NDArray[np.float32]:
+        """Return the outputs of some images; a graph of one batch size is given the last one again."""
+        missing = count - len(images)
+        filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+        found = session.run(None, {name: np.ascontiguousarray(filled)})
+        fitting = [
+            item.reshape(count, -1)
+            for item in found
+            if isinstance(item, np.ndarray)
+            and item.dtype.kind == "f"
+            and item.ndim >= 2
+            and len(item) == count
+            and item[0].size in _columns(self.classes)
+        ]
+        if not fitting:
+            shapes = ", ".join(str(getattr(item, "shape", type(item).__name__)) for item in found)
+            raise UnsupportedNetworkError(
+                f"onnx: found outputs of shape {shapes}; expected one of shape ({count}, "
+                f"{self.classes}), a number for each class"
+            )
+        return np.asarray(fitting[0][: len(images)], dtype=np.float32)
+
+    def _as_logits(self, found: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not len(found):
+            return np.zeros((0, self.classes), np.float32)
+        if found.shape[1] == 1:  # of two classes the second's alone; the first is what is left
+            if self.outputs == "logits":
+                return np.concatenate([np.zeros_like(found), found], axis=1)
+            found = np.concatenate([1 - found, found], axis=1)
+        if self.outputs == "logits":
+            return found
+        return np.log(np.maximum(found, np.float32(SMALLEST)))
+
+    def feature_maps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the image itself as ``input``."""
+        return {"input": self.encode(x)}
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """``input`` alone."""
+        return ("input",)
+
+    def configuration(self) -> Mapping[str, Any]:
+        """Return the keyword arguments of ``build_network``."""
+        return {
+            "name": self.name,
+            "input_channels": self.input_channels,
+            "classes": self.classes,
+            "size": list(self.size),
+            "length": len(self.content),
+            "outputs": self.outputs,
+        } | ({"frozen": True} if self.frozen else {})
+
+
+def _columns(classes: int) -> Sequence[int]:
+    """Return how many numbers an image the output may hold."""
+    return (classes, 1) if classes == 2 else (classes,)
+
+
+@register_foreign_network(title="ONNX file (onnx)", source="onnx.ai")
+def onnx(
+    *,
+    input_channels: int,
+    classes: int,
+    size: Size,
+    frozen: bool = False,
+    length: Annotated[int, Help("bytes of the file"), Range(1, LARGEST_FILE)] = 1,
+    outputs: Annotated[Outputs, Help("what the graph gives")] = "logits",
+) -> OnnxNetwork:
+    """Build the skeleton that the bytes of an ONNX file are loaded into.
+
+    Parameters
+    ----------
+    input_channels, classes : int
+        Channels of the images and number of classes.
+    size : int or (int, int)
+        Height and width in pixels.
+    frozen : bool
+        Build it frozen.
+    length : int
+        Bytes of the file.
+    outputs : {"logits", "probabilities"}
+
+    Returns
+    -------
+    OnnxNetwork
+        Without a graph; it computes once its bytes are loaded.
+
+    Raises
+    ------
+    ParameterError
+        No channel, fewer than two classes, a size that is none.
+    """
+    check_counts(input_channels, classes)
+    shape = height_and_width(size)
+    network = OnnxNetwork(input_channels, classes, shape, length=length, outputs=outputs)
+    if frozen:
+        network.freeze()
+    return network
+
+
+def onnx_network(
+    content: bytes,
+    *,
+    input_channels: int,
+    classes: int,
+    size: tuple[int, int],
+    outputs: Outputs,
+    scale: Sequence[float] = (),
+    shift: Sequence[float] = (),
+) -> OnnxNetwork:
+    """Make a network of the bytes of an ONNX file.
+
+    Parameters
+    ----------
+    content : bytes
+    input_channels, classes : int
+    size : (int, int)
+        Height and width in pixels.
+    outputs : {"logits", "probabilities"}
+        What the graph gives.
+    scale, shift : sequence of float
+        By channel, see :class:`OnnxNetwork`; empty: none.
+
+    Returns
+    -------
+    OnnxNetwork
+        Frozen.
+
+    Raises
+    ------
+    ModelFileError
+        See :func:`check_onnx`.
+    """
+    check_onnx(content, "the ONNX file")
+    check_counts(input_channels, classes)
+    network = OnnxNetwork(input_channels, classes, size, length=len(content), outputs=outputs)
+    network.content.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+    for tensor, values in ((network.scale, scale), (network.shift, shift)):
+        if len(values):
+            tensor.copy_(torch.tensor(values))
+    network.freeze()
+    return network
