@@ -1,10 +1,12 @@
-# Two commands: `make test` checks everything, `make demo` shows the main job.
-# Both prepare the environment in .venv first; a second call finds it ready.
+# Three commands: `make test` checks everything, `make demo` shows the main job, `make docs` builds the site.
+# Each prepares the environment in .venv first; a second call finds it ready.
 
 PYTHON ?= >=3.11,<3.14
 UV := scripts/uv
 BIN := .venv/bin
 READY := .venv/.ready
+SITE := .venv/.site-ready
+SITE_OUTPUT := docs/_build docs/generated docs/gallery docs/examples/shared
 
 # A process for each core, but four at most: each takes up to 2 GB. All tests of a file go to one
 # process, and of some folders (tests/conftest.py), so that what they share (trained classifiers, a
@@ -13,7 +15,7 @@ READY := .venv/.ready
 SPREAD := -n logical --maxprocesses=4 --dist loadfile --no-loadscope-reorder
 
 .DELETE_ON_ERROR:
-.PHONY: demo test install system check format lint types floors unit clean
+.PHONY: demo test install system check format lint types floors unit docs linkcheck clean
 
 demo: install
 	$(BIN)/napari-why demo $(if $(DATA),--data "$(DATA)") --out demo-output
@@ -49,5 +51,19 @@ floors: install
 unit: install
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest $(SPREAD) --durations=10 $(PYTEST)
 
+# Always whole: a page that was read before warns no more, and examples share what the first one trains.
+# QUICK=1 leaves out what is computed: examples, pictures of methods, windows.
+docs: system $(SITE)
+	rm -rf $(SITE_OUTPUT)
+	$(if $(QUICK),NAPARI_WHY_SITE=quick) $(BIN)/python -m sphinx -b html -n -W --keep-going docs docs/_build/html
+
+# Goes online, so it is asked for by itself.
+linkcheck: system $(SITE)
+	NAPARI_WHY_SITE=quick $(BIN)/python -m sphinx -b linkcheck docs docs/_build/linkcheck
+
+$(SITE): $(READY)
+	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt --group docs
+	@touch $@
+
 clean:
-	rm -rf .venv .uv demo-output
+	rm -rf .venv .uv demo-output $(SITE_OUTPUT)

@@ -46,8 +46,11 @@ class Guide:
     def shoot(self, name: str) -> None:
         """Take a picture of the window."""
         window = self.viewer.screenshot(canvas_only=False, flash=False)
-        picture = Image.fromarray(window[..., :3]).quantize(COLOURS, dither=Image.Dither.NONE)
-        picture.save(self.folder / f"guide-{name}-{self.theme}.png", optimize=True)
+        self.save(Image.fromarray(window[..., :3]), self.folder / f"guide-{name}-{self.theme}.png")
+
+    def save(self, picture: Image.Image, file: Path) -> None:
+        """Write a picture with few colours."""
+        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 def open_data(guide: Guide, data: Path) -> OpenDock:

@@ -124,6 +124,7 @@ def test_every_direct_dependency_is_pinned_in_the_constraints() -> None:
         *project["dependencies"],
         *(item for extra in project["optional-dependencies"].values() for item in extra),
         *METADATA["dependency-groups"]["dev"],
+        *METADATA["dependency-groups"]["docs"],
     ]
     names = {canonicalize_name(Requirement(item).name) for item in asked}
     assert names - pinned <= {"napari-why", "uv"}

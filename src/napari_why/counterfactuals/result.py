@@ -66,7 +66,7 @@ class Counterfactual:
         The exported image at ``alpha1`` is predicted as the target. alpha1 is not moved to make it
         so. False when a cancelled run did not get that far.
     round_trip_error : float
-        Largest |reconstruction - x| in grey levels of the source's unit.
+        Largest ``|reconstruction - x|`` in grey levels of the source's unit.
     out_of_range : float
         Share of values of the image at ``alpha1`` outside the source dtype's range before
         export; 0 for float sources, which have no range.

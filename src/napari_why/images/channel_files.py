@@ -390,7 +390,7 @@ def find_likely_channels(
 
 
 def suggest_pattern(path: PurePath, channels: Sequence[str]) -> str:
-    """Return a pattern for names that differ in these words only, as of :func:`own_convention`.
+    """Return a pattern for names that differ in these words only, as of :func:`~napari_why.images.file_names.own_convention`.
 
     Parameters
     ----------

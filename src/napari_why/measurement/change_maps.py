@@ -91,7 +91,7 @@ def change_map(
     kind : {"change", "offset_free", "influence"}
         ``change``: the convincing image minus the reconstruction f^-1(f(x)), both as exported; 0 where
         the two differ by no more than rounding or the error of the inverse
-        (:class:`~napari_why.counterfactuals.remarks.NoiseLimits`).
+        (:class:`~napari_why.counterfactuals.change.NoiseLimits`).
         ``offset_free``: the same without the global change of each channel, which brightens or
         darkens structures and background alike and would hide local changes.
         ``influence``: :func:`influence`, the steps of the series weighted by what each does to the

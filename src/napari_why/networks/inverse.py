@@ -223,7 +223,7 @@ class BlockInversion:
     evaluations : int
         Evaluations of the block's branch; the most that an image needed.
     residual : float
-        Largest |u + g(u) - y| of the last but one iterate, in units of the block's latent.
+        Largest ``|u + g(u) - y|`` of the last but one iterate, in units of the block's latent.
     ratio : float
         Largest observed contraction of the last steps.
     converged : bool

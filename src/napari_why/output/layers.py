@@ -230,7 +230,7 @@ def to_layers(
         What :func:`napari_why.attribute`, :func:`napari_why.counterfactual`,
         :func:`napari_why.measure`, :func:`napari_why.reconstruct`, or
         :func:`napari_why.sample`, ``traverse`` and ``interpolate`` returned; or any other
-        :class:`~napari_why.output.result.Result`.
+        :class:`~napari_why.output.images.Result`.
     source : Image layer or list of Image layers, optional
         The raw layer, or the raw layers of the channels, that the result is about. The new layers
         take their place in space, units and axis labels from the first, and those of a series the
