@@ -27,9 +27,7 @@ def make_classifier(
 ) -> Classifier:
     """Return a classifier that was not trained: what it predicts is of no matter here."""
     preprocessing = Preprocessing.from_dataset(scenes, size=SIZE, intensity=intensity)
-    built = build_network(
-        network, input_channels=2, classes=2, size=SIZE, seed=3, **parameters
-    )
+    built = build_network(network, input_channels=2, classes=2, size=SIZE, seed=3, **parameters)
     return Classifier(built, preprocessing, scenes.classes)
 
 

@@ -164,9 +164,7 @@ def test_linear_steps_before_the_graph_become_the_preprocessing(
             {"id": "scale_linear", "kwargs": {"gain": [0.5, 2.0], "offset": 10, "axis": "channel"}},
             {"id": "fixed_zero_mean_unit_variance", "kwargs": {"mean": 3.0, "std": 4.0}},
         ]
-        plain["outputs"][0]["postprocessing"] = [
-            {"id": "softmax", "kwargs": {"axis": "channel"}}
-        ]
+        plain["outputs"][0]["postprocessing"] = [{"id": "softmax", "kwargs": {"axis": "channel"}}]
         for tensor in (plain["inputs"][0], plain["outputs"][0]):
             del tensor["test_tensor"]
 
@@ -192,7 +190,10 @@ def test_linear_steps_before_the_graph_become_the_preprocessing(
         (lambda p: p["weights"]["onnx"].update(source="../weights.onnx"), "within the package"),
         (lambda p: p["weights"]["onnx"].update(source="/etc/passwd"), "within the package"),
         (lambda p: p["weights"]["onnx"].update(source="C:\\a.onnx"), "within the package"),
-        (lambda p: p["weights"]["onnx"].update(source="https://a.org/w.onnx"), "nothing is downloaded"),
+        (
+            lambda p: p["weights"]["onnx"].update(source="https://a.org/w.onnx"),
+            "nothing is downloaded",
+        ),
         (
             lambda p: p["inputs"][0].update(preprocessing=[{"id": "zero_mean_unit_variance"}]),
             "take their numbers from the image",

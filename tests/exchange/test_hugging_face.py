@@ -20,9 +20,7 @@ SAID = {"authors": "Ada Lovelace", "licence": "CC-BY-4.0", "title": "My classifi
 
 def test_the_folder_is_the_classifier(classifier, scenes, tmp_path) -> None:
     home = classifier.folder
-    written = why.export_model(
-        classifier, tmp_path / "hf", "huggingface", SAID, on_event=why.quiet
-    )
+    written = why.export_model(classifier, tmp_path / "hf", "huggingface", SAID, on_event=why.quiet)
     assert classifier.folder == home
     assert written.address == ""
     back = why.load(tmp_path / "hf")
@@ -75,7 +73,9 @@ def test_a_saved_folder_is_replaced_and_a_foreign_one_is_not(classifier, tmp_pat
 
 
 @pytest.mark.parametrize("name", ["mine", "a/b/c", "/b", "a/"])
-def test_a_name_that_is_none_is_refused_before_the_work(classifier, tmp_path, monkeypatch, name) -> None:
+def test_a_name_that_is_none_is_refused_before_the_work(
+    classifier, tmp_path, monkeypatch, name
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "token")
     with pytest.raises(ParameterError, match="OWNER/NAME"):
         why.export_model(
@@ -137,7 +137,9 @@ def test_with_a_token_the_folder_is_uploaded(classifier, tmp_path, monkeypatch, 
         assert b"secret token" not in file.read_bytes()
 
 
-def test_offline_the_folder_is_there_and_the_way_on_is_said(classifier, tmp_path, monkeypatch) -> None:
+def test_offline_the_folder_is_there_and_the_way_on_is_said(
+    classifier, tmp_path, monkeypatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "token")
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub(ConnectionError("no route")))
     with pytest.raises(OfflineError, match=r"hf upload a/b"):
@@ -147,7 +149,9 @@ def test_offline_the_folder_is_there_and_the_way_on_is_said(classifier, tmp_path
     assert why.load(tmp_path / "hf").fingerprint == classifier.fingerprint
 
 
-def test_other_errors_are_not_taken_for_a_missing_network(classifier, tmp_path, monkeypatch) -> None:
+def test_other_errors_are_not_taken_for_a_missing_network(
+    classifier, tmp_path, monkeypatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "token")
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub(KeyError("a fault")))
     with pytest.raises(KeyError):

@@ -89,7 +89,7 @@ def test_nothing_of_this_computer_is_in_the_file(classifier, tmp_path) -> None:
     path = tmp_path / "model.onnx"
     why.export_model(classifier, path, on_event=why.quiet)
     content = path.read_bytes()
-    for word in (b"site-packages", b".py", b"/home", b"/root", b"File \""):
+    for word in (b"site-packages", b".py", b"/home", b"/root", b'File "'):
         assert word not in content
     model = onnx.load_model_from_string(content)
     onnx.checker.check_model(model)
@@ -135,7 +135,7 @@ def test_places_are_checked_before_the_work(classifier, tmp_path, monkeypatch) -
         raise AssertionError("the work began")
 
     monkeypatch.setattr("napari_why.exchange.export.make_onnx", never)
-    with pytest.raises(WhyError, match="ends in .onnx"):
+    with pytest.raises(WhyError, match=r"ends in \.onnx"):
         why.export_model(classifier, tmp_path / "model.zip", on_event=why.quiet)
     foreign = tmp_path / "theirs.onnx"
     foreign.write_bytes(b"not ours")
@@ -163,5 +163,7 @@ def test_a_package_that_is_missing_is_asked_for(classifier, tmp_path, monkeypatc
         "napari_why.core.optional_packages.find_spec",
         lambda name: None if name == "onnxscript" else found(name),
     )
-    with pytest.raises(WhyError, match=r"onnxscript; install it with pip install 'napari-why\[exchange\]'"):
+    with pytest.raises(
+        WhyError, match=r"onnxscript; install it with pip install 'napari-why\[exchange\]'"
+    ):
         why.export_model(classifier, tmp_path / "model.onnx", on_event=why.quiet)

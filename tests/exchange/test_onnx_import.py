@@ -68,7 +68,9 @@ def test_it_predicts_what_the_graph_computes(make_graph, scenes, tmp_path, optio
 
 
 @pytest.mark.parametrize("last", ["Sigmoid", ""])
-def test_one_number_is_that_of_the_second_of_two_classes(make_graph, scenes, tmp_path, last) -> None:
+def test_one_number_is_that_of_the_second_of_two_classes(
+    make_graph, scenes, tmp_path, last
+) -> None:
     path = tmp_path / "theirs.onnx"
     path.write_bytes(make_graph(classes=1, last=last))
     back = why.import_model(path, NAMES)
@@ -273,7 +275,9 @@ def test_operations_of_a_library_are_refused(make_graph, tmp_path) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_what_does_not_fit_is_refused_in_words(make_graph, tmp_path, graph, names, error, said) -> None:
+def test_what_does_not_fit_is_refused_in_words(
+    make_graph, tmp_path, graph, names, error, said
+) -> None:
     path = tmp_path / "theirs.onnx"
     path.write_bytes(make_graph(**graph))
     with pytest.raises(error, match=said):
@@ -304,7 +308,9 @@ def test_metadata_that_lies_is_refused(classifier, tmp_path) -> None:
     path = tmp_path / "own.onnx"
     why.export_model(classifier, path, on_event=why.quiet)
     model = onnx.load(path)
-    model.metadata_props[0].value = model.metadata_props[0].value.replace('"size": 32', '"size": -1')
+    model.metadata_props[0].value = model.metadata_props[0].value.replace(
+        '"size": 32', '"size": -1'
+    )
     onnx.save(model, path)
     with pytest.raises(ModelFileError, match="size"):
         why.import_model(path)

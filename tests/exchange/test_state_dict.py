@@ -49,7 +49,9 @@ def settled(model: nn.Module, channels: int) -> nn.Module:
         if isinstance(part, nn.BatchNorm2d):
             part.momentum = 1.0
     with torch.no_grad():
-        model.train()(torch.randn(4, channels, 128, 128, generator=torch.Generator().manual_seed(1)))
+        model.train()(
+            torch.randn(4, channels, 128, 128, generator=torch.Generator().manual_seed(1))
+        )
     return model.eval()
 
 
