@@ -84,7 +84,8 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # page, its plates, a colour bar, and what it shares with the page Batch; what goes to other programs and
     # comes from them: what a graph is told, ONNX, packages out and in, state dicts, the Hub, the card, what the
     # user says, the two doors, their verbs, the networks of ONNX and of libraries, packages that may be missing
-    assert lines.files <= 391
+    # where random numbers come from
+    assert lines.files <= 392
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 
