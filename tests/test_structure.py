@@ -81,8 +81,8 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # merge, analysis, report, five kinds of statistics, its verbs, the executors below it and the simulated one;
     # what makes images: what each kind can do, the page, its chooser, its training and its lines to copy;
     # the page of screens: events as lines, the process that is followed, what is there by now, the session, the
-    # page, its plates, a colour bar, and what it shares with the page Batch
-    assert lines.files <= 376
+    # page, its plates, a colour bar, and what it shares with the page Batch; the search for a change in few numbers
+    assert lines.files <= 377
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 
