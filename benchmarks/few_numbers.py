@@ -43,7 +43,7 @@ class Tiles:
         for name in train.classes:
             rows = [row for row in order if labels[row] == name]
             self.images[name] = torch.stack(
-                [torch.tensor(self.preprocessing(train.image(row))).float() for row in rows]
+                [self.preprocessing(train.image(row)).float() for row in rows]
             )
             self.groups[name] = torch.tensor(groups[rows])
 
