@@ -298,6 +298,18 @@ def measure_frechet(found: NDArray[np.float64], real: NDArray[np.float64]) -> tu
 
     Of equally many images, for the distance depends on their number; in units of the standard deviation
     over real images. NaN of fewer than two images on a side.
+
+    Parameters
+    ----------
+    found : ndarray, float64, shape (n, F)
+        Features of made images.
+    real : ndarray, float64, shape (m, F)
+        Of real images, in an order that says nothing.
+
+    Returns
+    -------
+    distance, floor : float
+        Squared Fréchet distances.
     """
     count = min(len(found), len(real) // 2)
     if count < 2:

@@ -81,7 +81,19 @@ class MomentFit:
         return len(self._goal)
 
     def moments(self, values: Tensor, names: Sequence[str]) -> Tensor:
-        """Return the statistics (N, S) of the moved images."""
+        """Return the statistics (N, S) of the moved images.
+
+        Parameters
+        ----------
+        values : Tensor, shape (K,)
+            Coefficients in the order of ``names``.
+        names : sequence of str
+            Keys of :data:`~napari_why.transport.channel_change.TERMS`, ``noise`` among them.
+
+        Returns
+        -------
+        Tensor, shape (N, S)
+        """
         return self._describe(self._source, values, names, self._noise)
 
     def solve(
@@ -98,6 +110,10 @@ class MomentFit:
         weight : Tensor, float64, shape (S, S), optional
             What differences count, as told by a solution that this one is to be compared with; found
             anew from the moved images by default.
+
+        Returns
+        -------
+        Solution
         """
         values = start_values(names, None) if start is None else start
         if weight is not None:
@@ -113,6 +129,18 @@ class MomentFit:
 
         One step of Gauss and Newton from a solution, with the slopes of the new term alone to be taken
         (after the score test: Rao 1948).
+
+        Parameters
+        ----------
+        known : Solution
+            Without the new term.
+        name : str
+            Of the new term, a key of :data:`~napari_why.transport.channel_change.TERMS`.
+
+        Returns
+        -------
+        Solution
+            Of all terms, not searched for.
         """
         names = (*known.names, name)
         values, old = start_values(names, known.by_name()), len(known.values)
@@ -257,7 +285,20 @@ class Solution:
 
 
 def start_values(names: Sequence[str], known: Values | None) -> Tensor:
-    """Return where the search begins: what is known already, else no change."""
+    """Return where the search begins: what is known already, else no change.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Keys of :data:`~napari_why.transport.channel_change.TERMS`.
+    known : mapping of str to Tensor, or None
+        Coefficients of some of them, and perhaps of others.
+
+    Returns
+    -------
+    Tensor, float64, shape (K,)
+        In the order of ``names``.
+    """
     parts = []
     for name in names:
         term = TERMS[name]
@@ -308,6 +349,10 @@ def covariance_of_mean(found: Tensor, groups: Tensor) -> Tensor:
     ----------
     found : Tensor, float64, shape (N, S)
     groups : Tensor, int64, shape (N,)
+
+    Returns
+    -------
+    Tensor, float64, shape (S, S)
     """
     centred = found - found.mean(0)
     independent = centred.T @ centred / max(1, len(found) - 1) / len(found)
