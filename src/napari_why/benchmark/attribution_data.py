@@ -15,12 +15,12 @@ import numpy as np
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from scipy.ndimage import sobel
 from torch import Tensor
 
 from napari_why.benchmark.data import FIRST_SEEDS, SEEDS_PER_SET, SERIES_PER_SEED
 from napari_why.core.errors import ParameterError
 from napari_why.datasets import Dataset
+from napari_why.evaluation.explanations import find_edges
 from napari_why.simulation import EFFECT_CLASSES, EFFECT_PAIRS, EFFECTS, EffectScene, PairScene
 from napari_why.simulation.cells import CELLS_PER_CROP
 from napari_why.simulation.simulate import lay_out
@@ -323,9 +323,7 @@ def show_intensity(subject: Subject) -> Tensor:
 
 def show_edges(subject: Subject) -> Tensor:
     """Return the magnitude of the gradient of each channel, by Sobel's filter."""
-    planes = [plane.cpu().numpy() for plane in subject.x[0]]
-    found = [np.hypot(sobel(plane, axis=0), sobel(plane, axis=1)) for plane in planes]
-    return torch.from_numpy(np.stack(found)).to(subject.x)
+    return torch.from_numpy(find_edges(subject.x[0].cpu().numpy())).to(subject.x)
 
 
 def show_channel(subject: Subject, channel: int) -> Tensor:

@@ -349,8 +349,22 @@ def do_nothing_maps(x: Tensor) -> dict[str, NDArray[np.float64]]:
         The sum over channels of the standardised image, and of the magnitude of its Sobel gradients.
     """
     pixels = to_array(x[0])
-    slopes = np.hypot(sobel(pixels, axis=1), sobel(pixels, axis=2))
-    return {INTENSITY: pixels.sum(axis=0), EDGES: slopes.sum(axis=0)}
+    return {INTENSITY: pixels.sum(axis=0), EDGES: find_edges(pixels).sum(axis=0)}
+
+
+def find_edges(planes: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return the magnitude of Sobel's gradient within each plane of (C, H, W).
+
+    Examples
+    --------
+    >>> planes = np.zeros((2, 5, 5))
+    >>> planes[0, 2, 2] = 1
+    >>> bool(find_edges(planes)[1].any())
+    False
+    """
+    # one plane at a time: of a stack, Sobel's filter smooths along every other axis, channels too
+    slopes = [np.hypot(sobel(plane, axis=0), sobel(plane, axis=1)) for plane in planes]
+    return np.stack(slopes).astype(np.float64)
 
 
 INTENSITY, EDGES = "the image's own intensity", "an edge filter"

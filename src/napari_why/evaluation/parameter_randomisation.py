@@ -132,8 +132,9 @@ CHANGED = 1e-3
 SPREAD_OF_EQUAL, SPREAD_OF_ZEROS = 0.1, 0.01
 
 
-# Power iteration of torch's own spectral norm takes one step a pass, and 15 before the first.
-POWER_STEPS = 15
+# Power iteration of torch's own spectral norm takes one step a pass. From a random start 15 left norms up to 6 %
+# off, in one of 33 draws more than 2 %; after 40 none of 200 was off by more than rounding.
+POWER_STEPS = 40
 
 
 def randomise_network(
