@@ -640,6 +640,18 @@ def test_of_few_held_out_wells_the_training_wells_tell_which_change_is_undone(
 
 
 @pytest.mark.parametrize(
+    ("evidence", "known", "taken"),
+    [(20.0, False, "parametric"), (1.0, False, RESTORED), (20.0, True, RESTORED)],
+)
+def test_what_training_wells_are_sure_of_goes_before_what_is_nearer_to_few_others(
+    evidence: float, known: bool, taken: str
+) -> None:
+    found = few_numbers(evidence, "blur")
+    judge, _ = judges_of(0.1, known, (found, found))
+    assert judge.plainest_of_the_nearest() == taken
+
+
+@pytest.mark.parametrize(
     ("found", "known", "taken"),
     [
         # brightness is what differs: the curve says it best

@@ -13,7 +13,8 @@ unchanged ones, a network that undoes the change back is taken instead; not wher
 from real ones than those of the change that it would stand in for: then it did not learn to undo it.
 
 Of few held-out wells nobody knows what is sure. There the wells of training tell, of which there are more, by the
-evidence of the changes in few numbers, which counts wells and not images. Where the change back makes the images
+evidence of the changes in few numbers, which counts wells and not images. Where they are surely likelier than no
+change, a plain one is taken, whatever comes nearer to a few wells. Where the change back makes the images
 of both classes surely likelier than the change does, it is the one that happened, and a network that undoes it is
 taken. And a curve, which follows whatever wells differ by, is left out where few numbers tell of something else than
 brightness, or of nothing that is more than chance between wells: then nothing is changed rather than by chance.
@@ -455,6 +456,11 @@ class ChangeJudge:
             if name not in without and not self._follows_chance(name)
         }
         measured = {name: value for name, value in known.items() if value is not None}
+        few = self._few_numbers()
+        if not self._nearness.known and few is not None and few.evidence >= SURELY_LIKELIER:
+            measured = {
+                name: value for name, value in measured.items() if name in PLAIN
+            } or measured
         if not measured:
             return next(iter(known))  # nothing tells them apart
         nearest = min(measured, key=lambda name: measured[name])
