@@ -75,8 +75,9 @@ def run_dcgan(dataset: Dataset, options: argparse.Namespace) -> None:
     if options.pictures:
         picture = options.pictures / "dcgan.png"
         # of either the classes in turn
+        shown = generator.sample(count=SHOWN, seed=options.seed).images
         draw(
-            {"real": in_turn(train, labels[0])[:SHOWN], "generated": made.images[:SHOWN]},
+            {"real": in_turn(train, labels[0])[:SHOWN], "generated": shown},
             generator.channels,
             picture,
         )

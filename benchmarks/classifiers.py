@@ -26,7 +26,7 @@ import napari_why as why
 from napari_why.core.options import parameters_of
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.after_training import part_of
-from napari_why.fitting.fit import FitOptions
+from napari_why.fitting.fit_options import FitOptions
 from napari_why.fitting.lock_test import can_lock, lock_test
 from napari_why.model.classifier import Classifier
 from napari_why.networks import build_network

@@ -40,7 +40,8 @@ from napari_why.benchmark.ceilings import classify_images
 from napari_why.benchmark.rows import train_reference_classifier
 from napari_why.core.events import StopRequest, ignore_event, never_cancelled
 from napari_why.datasets import Dataset
-from napari_why.fitting.after_training import AfterTraining, LeftOut
+from napari_why.fitting.after_training import AfterTraining
+from napari_why.fitting.left_out import LeftOut
 from napari_why.model import Classifier
 from napari_why.networks import register_network, wrap
 from napari_why.networks.modules import Size

@@ -11,6 +11,7 @@ import zipfile
 from importlib import import_module, metadata
 from importlib.resources import files
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import yaml
@@ -90,6 +91,41 @@ def test_the_wheel_holds_the_manifest_itself_and_nothing_but_the_package(wheel: 
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"napari_why"}
     assert "napari_why/py.typed" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_what_is_built_passes_the_check_of_a_release(built: Path) -> None:
+    run(sys.executable, PROJECT / "scripts" / "check_release.py", "--dist", built)
+
+
+def test_the_check_of_a_release_finds_what_is_missing(wheel: Path, tmp_path: Path) -> None:
+    """A wheel without its manifest, with a foreign file beside, and no source distribution."""
+    with zipfile.ZipFile(wheel) as whole, zipfile.ZipFile(tmp_path / wheel.name, "w") as part:
+        for name in whole.namelist():
+            if not name.endswith("napari.yaml"):
+                part.writestr(name, whole.read(name))
+        part.writestr("tests/__pycache__/a.pyc", b"")
+    done = subprocess.run(
+        [sys.executable, PROJECT / "scripts" / "check_release.py", "--dist", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    for said in (
+        "napari_why/napari.yaml",
+        "beside the package",
+        "not for publishing",
+        "sources []",
+    ):
+        assert said in done.stderr
+
+
+def test_the_icon_of_the_manifest_is_a_picture_in_the_package(wheel: Path) -> None:
+    icon = PluginManifest.from_file(MANIFEST).icon
+    assert icon == "napari_why:icon.svg"
+    with zipfile.ZipFile(wheel) as archive:
+        drawing = archive.read("napari_why/icon.svg")
+    assert ElementTree.fromstring(drawing).tag.endswith("svg")  # noqa: S314 - our own file
 
 
 def test_the_source_distribution_holds_the_manifest_at_the_top(built: Path) -> None:

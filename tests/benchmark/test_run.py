@@ -32,6 +32,9 @@ def test_the_truth_scores_one(finished: Finished) -> None:
     assert (truth["off_target"] == 0).all()
     assert truth["agreement"].min() >= 0.7  # 0.9 or 1 over ten seeds of the networks
     assert truth["feature_distance"].max() < 0.6  # of ten images
+    nothing = finished.rows("depolarisation", "do-nothing")
+    assert (truth["frechet_floor"].to_numpy() == nothing["frechet_floor"].to_numpy()).all()
+    assert (truth["frechet_distance"].to_numpy() < nothing["frechet_distance"].to_numpy()).all()
 
 
 def test_doing_nothing_scores_nothing(finished: Finished) -> None:

@@ -5,7 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_why.benchmark.scores import SpreadScores, change_scores, spread_scores, standardise
+from napari_why.benchmark.scores import (
+    SpreadScores,
+    change_scores,
+    measure_frechet,
+    spread_scores,
+    standardise,
+)
 from napari_why.counterfactuals.spread import Spread
 
 
@@ -21,6 +27,23 @@ def test_the_truth_scores_one_and_doing_nothing_scores_nothing() -> None:
     assert (perfect.correlation, perfect.relative_error, perfect.off_target) == (1.0, 0.0, 0.0)
     nothing = change_scores(0 * truth, truth, [1])
     assert (nothing.correlation, nothing.relative_error, nothing.off_target) == (0.0, 1.0, 0.0)
+
+
+def test_a_distance_stands_beside_that_of_as_many_real_images() -> None:
+    random = np.random.default_rng(0)
+    real = random.normal(size=(20, 3)) * [1, 100, 0]
+    apart, floor = measure_frechet(real[:10], real)
+    assert apart == pytest.approx(0, abs=1e-9)
+    assert floor > 0.1
+    # in units of real images, and of as many images whatever there is
+    shifted = real + np.array([real[:, 0].std(), 2 * real[:, 1].std(), 0])
+    assert measure_frechet(shifted[:10], real) == pytest.approx((5, floor))
+    assert measure_frechet(shifted, real) == pytest.approx((5, floor))
+    few = measure_frechet(shifted[:4], real)
+    assert few[0] == pytest.approx(5)
+    assert few[1] > floor
+    assert np.isnan(measure_frechet(real[:1], real)).all()
+    assert np.isnan(measure_frechet(real, real[:3])).all()
 
 
 @settings(deadline=None, max_examples=25)

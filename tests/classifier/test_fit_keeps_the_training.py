@@ -1,6 +1,5 @@
 """No failure after the training costs the network: what is missing is listed, with the reason."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,8 @@ from napari_why.counterfactuals import counterfactual
 from napari_why.datasets import Dataset
 from napari_why.datasets.image_store import ImageStore
 from napari_why.evaluation import evaluate
-from napari_why.fitting import FittingError, after_training, fit
-from napari_why.fitting.after_training import LeftOut
+from napari_why.fitting import FittingError, after_training, fit, fit_card, fit_steps
+from napari_why.fitting.left_out import LeftOut
 from napari_why.measurement import measure_dataset
 from napari_why.model import Classifier, load
 from napari_why.model.latent_statistics import LatentStatistics
@@ -58,8 +57,8 @@ STEPS = {
     "second network": (after_training, "train_second_network", "the second network"),
     "choice": (after_training.TransportChooser, "choose", "how to transport each direction"),
     "metrics": (after_training, "held_out_metrics", "the metrics on the test images"),
-    "seen images": (after_training, "image_digest", "which images were seen in training"),
-    "card": ("napari_why.fitting.fit", "make_card", "the card of how it was made"),
+    "seen images": (fit_card, "image_digest", "which images were seen in training"),
+    "card": (fit_steps, "make_card", "the card of how it was made"),
     "second accuracy": (
         after_training.SecondNetwork,
         "accuracy_on",
@@ -84,8 +83,7 @@ def test_whatever_fails_is_listed_with_its_reason(failure: str) -> None:
 def test_a_step_that_fails_is_left_out(
     scenes: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, failure: str
 ) -> None:
-    place, name, missing = STEPS[step]
-    owner = sys.modules[place] if isinstance(place, str) else place
+    owner, name, missing = STEPS[step]
     error, reason = FAILURES[failure]
     monkeypatch.setattr(owner, name, Failing(error))
     events: list[Event] = []

@@ -12,7 +12,7 @@ from napari_why.core.events import Message
 from napari_why.counterfactuals import counterfactual
 from napari_why.datasets import Dataset
 from napari_why.fitting import FitOptions, fit
-from napari_why.fitting.fit import Fitting
+from napari_why.fitting.fit_steps import Fitting
 from napari_why.model import Classifier, load
 
 SMALL = {"blocks": "1,1", "widths": "4,4", "downscaling": "2,2"}

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save
 
 from napari_why.core.errors import ModelFileError
 from napari_why.core.events import Event, Finished, Message
-from napari_why.fitting.after_training import train_second_network
+from napari_why.fitting.second_network import train_second_network
 from napari_why.model import Classifier, load
 from napari_why.model.classifier import second_probabilities
 from napari_why.model.description import checksum_of

@@ -25,8 +25,9 @@ from napari_why.core.errors import CancellationError
 from napari_why.core.events import StopRequest
 from napari_why.counterfactuals.engine import Frame, PathImages
 from napari_why.datasets import Preprocessing
-from napari_why.fitting.after_training import AfterTraining, LeftOut, list_chosen_latents
+from napari_why.fitting.after_training import AfterTraining, list_chosen_latents
 from napari_why.fitting.change_judge import FEWEST, RESTORED, ChangeJudge, TransportScores
+from napari_why.fitting.left_out import LeftOut
 from napari_why.fitting.nearness import Distance, Grouped, Looks, Nearness
 from napari_why.fitting.transport_choice import TransportChooser
 from napari_why.model import Classifier
@@ -35,9 +36,11 @@ from napari_why.networks.network import InvertibleNetwork
 from napari_why.training import TrainingOptions
 from napari_why.training.examples import TensorExamples
 from napari_why.transport import Choice, ClassMaps, ClassTransport, RestoringNetwork
+from napari_why.transport.channel_change import ALWAYS, TERMS, ChannelChange
 from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
 from napari_why.transport.energy_score import CellDistance
 from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, ONLY_SOME_CELLS
+from napari_why.transport.parametric_map import ParametricMap
 from napari_why.transport.pixel_maps import smooth
 from napari_why.transport.responding_cells import RespondingCells
 
@@ -565,14 +568,10 @@ def test_where_the_way_back_was_learnt_better_it_is_undone(
     assert told == (pytest.approx(left_back) if restored else None)
 
 
-@pytest.mark.parametrize(
-    ("by_network", "known", "taken"),
-    [(0.9, True, True), (1.1, True, True), (2.0, True, False), (0.9, False, False)],
-)
-def test_a_network_that_stays_surely_farther_or_of_few_wells_stands_in_for_nothing(
-    by_network: float, known: bool, taken: bool
-) -> None:
-    """However well the way back was learnt: it did not learn to undo it, or nobody knows."""
+def judges_of(
+    by_network: float, known: bool, of_training: tuple[ParametricMap, ParametricMap] | None
+) -> tuple[ChangeJudge, ChangeJudge]:
+    """Return judges of a direction and its way back, which leaves a tenth of what the direction does."""
     drawn = np.linspace(0.8, 1.2, 401)
 
     def distance(times: float) -> Distance:
@@ -580,7 +579,14 @@ def test_a_network_that_stays_surely_farther_or_of_few_wells_stands_in_for_nothi
 
     judge, way_back = (object.__new__(ChangeJudge) for _ in range(2))
     judge._restored = SimpleNamespace(undoes=("parametric", "full"))
-    for one, instead in ((judge, 1.0), (way_back, 0.1)):
+    directions = (0, 1), (1, 0)
+    told = of_training or ()
+    maps = ClassMaps(
+        2, {(*way, "parametric"): found for way, found in zip(directions, told, strict=False)}
+    )
+    for one, instead, way in zip((judge, way_back), (1.0, 0.1), directions, strict=True):
+        one.source, one.target = way
+        one._classifier = SimpleNamespace(latent_statistics=SimpleNamespace(pixel_maps=maps))
         one._nearness = SimpleNamespace(known=known)
         one._unchanged = distance(3.0)
         one._distances = {"parametric": distance(instead), RESTORED: distance(by_network)}
@@ -592,7 +598,66 @@ def test_a_network_that_stays_surely_farther_or_of_few_wells_stands_in_for_nothi
     judge._distances[RESTORED] = Distance(
         by_network, by_network * drawn[::-1], (by_network * drawn) ** 2
     )
+    return judge, way_back
+
+
+@pytest.mark.parametrize(
+    ("by_network", "known", "taken"),
+    [(0.9, True, True), (1.1, True, True), (2.0, True, False), (0.9, False, False)],
+)
+def test_a_network_that_stays_surely_farther_or_of_few_wells_stands_in_for_nothing(
+    by_network: float, known: bool, taken: bool
+) -> None:
+    """However well the way back was learnt: it did not learn to undo it, or nobody knows."""
+    judge, way_back = judges_of(by_network, known, None)
     assert judge._is_better_undone("parametric", way_back) is taken
+
+
+def few_numbers(evidence: float, *terms: str) -> ParametricMap:
+    """Return a change by these terms that makes the training images so much likelier."""
+    values = {name: torch.zeros(TERMS[name].size) for name in (*ALWAYS, *terms)}
+    unknown = torch.zeros(0, 0)
+    return ParametricMap(
+        (ChannelChange(1, 0.0, 1.0, (0.1, 0.2, 0.3), None, values, unknown, evidence),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "back", "taken"),
+    [
+        (few_numbers(20.0, "scales"), few_numbers(40.0, "blur"), True),
+        # as likely: neither is the one that happened
+        (few_numbers(40.0, "scales"), few_numbers(41.0, "blur"), False),
+        (few_numbers(40.0, "blur"), few_numbers(20.0, "scales"), False),
+        (few_numbers(0.0), few_numbers(0.0), False),
+    ],
+)
+def test_of_few_held_out_wells_the_training_wells_tell_which_change_is_undone(
+    own: ParametricMap, back: ParametricMap, taken: bool
+) -> None:
+    judge, way_back = judges_of(2.0, False, (own, back))
+    assert judge._is_better_undone("parametric", way_back) is taken
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "taken"),
+    [
+        # brightness is what differs: the curve says it best
+        (few_numbers(20.0, "gain"), False, "curve"),
+        # blur is what differs, or nothing is told from chance: a curve follows chance between wells
+        (few_numbers(20.0, "blur"), False, "parametric"),
+        (few_numbers(0.0), False, "parametric"),
+        # of many held-out wells these tell
+        (few_numbers(20.0, "blur"), True, "curve"),
+    ],
+)
+def test_of_few_wells_a_curve_is_taken_only_where_brightness_is_more_than_chance(
+    found: ParametricMap, known: bool, taken: str
+) -> None:
+    judge, _ = judges_of(9.0, known, (found, found))
+    judge._distances = {"curve": judge._distances["parametric"], **judge._distances}
+    judge.scores = {"curve": judge.scores["parametric"], **judge.scores}
+    assert judge.plainest_of_the_nearest() == taken
 
 
 def test_of_few_wells_nothing_is_told_of_what_the_way_back_leaves(

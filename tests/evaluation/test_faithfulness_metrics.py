@@ -13,7 +13,10 @@ from napari_why.attribution.registry import References, RegionValue
 from napari_why.core.errors import ParameterError
 from napari_why.core.events import Advanced, Started
 from napari_why.evaluation import METRICS
-from napari_why.evaluation.faithfulness import MASK_SIZES, impute, removal_ranks, retrain_anew
+from napari_why.evaluation.mask_size_curve import MASK_SIZES
+from napari_why.evaluation.pixel_removal import removal_ranks
+from napari_why.evaluation.remove_and_retrain import retrain_anew
+from napari_why.evaluation.road import impute
 from napari_why.networks import build_network
 
 CURVES = ("pixel_flipping", "pixel_flipping_least_relevant", "deletion", "insertion")

@@ -13,8 +13,8 @@ from napari_why.attribution import METHODS, Evidence
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.core.events import Advanced, Started
 from napari_why.evaluation import METRICS, ExplanationCase
-from napari_why.evaluation.sanity import (
-    compare_maps,
+from napari_why.evaluation.map_similarity import compare_maps
+from napari_why.evaluation.parameter_randomisation import (
     parameter_groups,
     randomise_network,
     weights_in_use,

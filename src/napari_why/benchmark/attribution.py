@@ -53,7 +53,7 @@ from napari_why.core.options import validated
 from napari_why.core.registry import Method
 from napari_why.counterfactuals import Counterfactual, CounterfactualOptions, counterfactual
 from napari_why.evaluation import METRICS, ExplanationCase, MetricValue
-from napari_why.evaluation.faithfulness import count_beaten
+from napari_why.evaluation.perturbation_curves import count_beaten
 from napari_why.networks import NETWORKS, Network, build_network
 from napari_why.networks.network import DecodingNetwork
 from napari_why.simulation.scenes import CHANNELS

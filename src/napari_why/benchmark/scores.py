@@ -26,8 +26,8 @@ from napari_why.benchmark.ceilings import (
 )
 from napari_why.benchmark.data import BenchmarkData, Direction
 from napari_why.counterfactuals.spread import Spread
-from napari_why.datasets.features import feature_distance, image_features
-from napari_why.evaluation.faithfulness import MASK_SIZES, MaskCurve
+from napari_why.datasets.features import feature_distance, frechet_distance, image_features
+from napari_why.evaluation.mask_size_curve import MASK_SIZES, MaskCurve
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model import Classifier
 from napari_why.model.chance import at_chance
@@ -293,6 +293,34 @@ def _norms(changes: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.linalg.norm(changes.reshape(len(changes), -1), axis=1))
 
 
+def measure_frechet(found: NDArray[np.float64], real: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the Fréchet distance of features to half of the real ones, and between the halves.
+
+    Of equally many images, for the distance depends on their number; in units of the standard deviation
+    over real images. NaN of fewer than two images on a side.
+
+    Parameters
+    ----------
+    found : ndarray, float64, shape (n, F)
+        Features of made images.
+    real : ndarray, float64, shape (m, F)
+        Of real images, in an order that says nothing.
+
+    Returns
+    -------
+    distance, floor : float
+        Squared Fréchet distances.
+    """
+    count = min(len(found), len(real) // 2)
+    if count < 2:
+        return math.nan, math.nan
+    scale = real.std(axis=0)
+    used = scale > 0
+    units = [part[:, used] / scale[used] for part in (found, real)]
+    target, others = units[1][:count], units[1][count : 2 * count]
+    return frechet_distance(units[0][:count], target), frechet_distance(others, target)
+
+
 FIGURES = (
     "validity",
     "agreement",
@@ -300,6 +328,8 @@ FIGURES = (
     "relative_error",
     "off_target",
     "feature_distance",
+    "frechet_distance",
+    "frechet_floor",
     "energy_score",
     "mask_area",
     "change_size",
@@ -350,6 +380,8 @@ class Scorer:
             the reference classifier call the target; ``correlation``, ``relative_error``,
             ``off_target``, ``change_size``: see :class:`~.scores.ChangeScores`;
             ``feature_distance`` to other real images of the target, in the affected channels;
+            ``frechet_distance`` of the same features, to as many of these images, and ``frechet_floor``,
+            that of as many of them to as many others: of few images it is far from 0;
             ``energy_score`` of all draws, else of the image as a single draw: see
             :mod:`napari_why.transport.energy_score`;
             ``mask_area``, ``mask_sizes``, ``mask_gains``: see :class:`MaskCurve`;
@@ -370,7 +402,7 @@ class Scorer:
             "agreement": share_predicted(self.reference, made.images, direction.target),
             "change_size": found.pop("size"),
             **found,
-            "feature_distance": self._feature_distance(made.images),
+            **self._feature_distances(made.images),
             "energy_score": self.score_draws(made),
             "mask_area": curve.area,
             **asdict(spread_scores(made.spreads, direction.truth, std, self.affected)),
@@ -411,11 +443,20 @@ class Scorer:
     def _accuracy_of(self, classifier: Classifier) -> float:
         return float(np.mean(self._recalls(classifier)))
 
-    def _feature_distance(self, images: NDArray[Any]) -> float:
+    def _feature_distances(self, images: NDArray[Any]) -> dict[str, float]:
+        """Return how far images are from real ones of the target; NaN where nothing differs."""
+        names = ("feature_distance", "frechet_distance", "frechet_floor")
         if not self.affected:
-            return math.nan
-        found = image_features(images, self.affected)
-        return feature_distance(found, self._target_features, self._source_features)
+            return dict.fromkeys(names, math.nan)
+        found, real = image_features(images, self.affected), self._target_features
+        apart, floor = measure_frechet(found, real)
+        return dict(
+            zip(
+                names,
+                (feature_distance(found, real, self._source_features), apart, floor),
+                strict=True,
+            )
+        )
 
     def score_draws(self, made: ChangedImages) -> float:
         """Return the energy score of cells; NaN where nobody knows what these scenes would be, or nothing differs."""

@@ -13,6 +13,7 @@ from math import prod
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 from napari_why.core.errors import ParameterError
+from napari_why.core.randomness import with_seed
 
 
 @dataclass(frozen=True)
@@ -201,7 +202,8 @@ def validated(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[s
     """Check ``values`` against a function's parameters and fill in the defaults.
 
     Where a parameter varies with the preset, ``values`` may name one as ``preset``: it gives what
-    they leave open.
+    they leave open. Where there is a ``seed``, they may have ``rng`` in its place
+    (:mod:`napari_why.core.randomness`).
 
     Parameters
     ----------
@@ -221,7 +223,7 @@ def validated(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[s
         Unknown name, or a value that :meth:`Parameter.validate` refuses.
     """
     parameters = {parameter.name: parameter for parameter in parameters_of(function)}
-    values = with_preset(function, values)
+    values = with_seed(parameters, with_preset(function, values))
     unknown = sorted(set(values) - set(parameters))
     if unknown:
         known = ", ".join(parameters) or "none"
@@ -352,7 +354,8 @@ class Options:
     def of(cls, options: Self | Mapping[str, Any] | None, changes: Mapping[str, Any]) -> Self:
         """Return options with changes by name; those of the class where there are none yet.
 
-        Options may be given by name, too. ``changes`` may name a ``preset``, which gives what they leave open (:func:`with_preset`).
+        Options may be given by name, too. ``changes`` may name a ``preset``, which gives what they leave open (:func:`with_preset`),
+        and ``rng`` in place of a ``seed``.
 
         Parameters
         ----------
@@ -372,7 +375,7 @@ class Options:
         """
         known = [item.name for item in fields(cls)]
         by_name = options if isinstance(options, Mapping) else {}
-        changes = with_preset(cls, {**by_name, **changes})
+        changes = with_seed(known, with_preset(cls, {**by_name, **changes}))
         unknown = sorted(set(changes) - set(known))
         if unknown:
             raise ParameterError(

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_why.core.errors import DatasetError, WhyError
 from napari_why.core.events import Cancelled, Message, OnEvent, ignore_event, never_cancelled
+from napari_why.core.randomness import Rng, choose_seed
 from napari_why.datasets import tables
 from napari_why.datasets.confounding import Confounding, find_confounding
 from napari_why.datasets.image_folders import ask_for_channels
@@ -404,6 +405,7 @@ class Dataset:
         *,
         fractions: Sequence[float] = USUAL_FRACTIONS,
         seed: int = 0,
+        rng: Rng = None,
         allow_leak: bool = False,
         redraw: bool = False,
         on_event: OnEvent = ignore_event,
@@ -418,6 +420,8 @@ class Dataset:
             Shares of images, summing to 1; a split with share 0 stays empty.
         seed : int
             Which of the possible splits.
+        rng : int or numpy.random.Generator, optional
+            In place of the seed; see :mod:`napari_why.core.randomness`.
         allow_leak : bool
             Accept a table's own split although it has a group in two splits.
         redraw : bool
@@ -441,6 +445,7 @@ class Dataset:
         if "split" in self.table.columns and not redraw:
             tables.check_split_column(self.table, self.group_columns, allow_leak=allow_leak)
             return self
+        seed = choose_seed(seed, rng)
         drawn = draw_split(self.labels, self.groups, self.classes, fractions, seed)
         split = self._set_split(drawn)
         # shares other than the usual ones are not kept: such a split is not drawn again from here
@@ -448,7 +453,12 @@ class Dataset:
         return replace(split, opened_as={**self.opened_as, "split_seed": seed} if known else {})
 
     def folds(
-        self, count: int | None = None, *, by: str | Sequence[str] | None = None, seed: int = 0
+        self,
+        count: int | None = None,
+        *,
+        by: str | Sequence[str] | None = None,
+        seed: int = 0,
+        rng: Rng = None,
     ) -> list["Dataset"]:
         """Return cross-validation folds, each with its own ``split`` column.
 
@@ -464,6 +474,8 @@ class Dataset:
             splits are made of whole groups with even classes.
         seed : int
             Which of the possible folds.
+        rng : int or numpy.random.Generator, optional
+            In place of the seed; see :mod:`napari_why.core.randomness`.
 
         Returns
         -------
@@ -479,7 +491,8 @@ class Dataset:
         if by is not None:
             columns = tables.resolve_groups("folds", self.table, by)
             left_out = _number_groups(self.table, columns)
-        drawn = draw_folds(self.labels, self.groups, self.classes, count, left_out, seed)
+        chosen = choose_seed(seed, rng)
+        drawn = draw_folds(self.labels, self.groups, self.classes, count, left_out, chosen)
         return [self._set_split(column) for column in drawn]
 
     def summary(self) -> pd.DataFrame:

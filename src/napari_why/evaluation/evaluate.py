@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_why.core import events
 from napari_why.core.console import shows_progress
 from napari_why.core.errors import ImageReadError, MismatchError, reason_of
+from napari_why.core.randomness import Rng, choose_seed
 from napari_why.core.record import Record
 from napari_why.datasets import Confounding, Dataset, identical_images
 from napari_why.evaluation.comparison import (
@@ -138,6 +139,7 @@ def evaluate(
     *,
     nulls: bool = True,
     seed: int = 0,
+    rng: Rng = None,
     on_event: events.OnEvent = events.ignore_event,
     cancelled: events.Cancelled = events.never_cancelled,
 ) -> Evaluation:
@@ -160,6 +162,8 @@ def evaluate(
         Compare with labels without meaning.
     seed : int
         Of the random labels and of the bootstrap.
+    rng : int or numpy.random.Generator, optional
+        In place of the seed; see :mod:`napari_why.core.randomness`.
     on_event, cancelled
         See :mod:`napari_why.core.events`; when cancelled, with what there was by then.
         Without ``on_event`` progress is shown in the console
@@ -181,6 +185,7 @@ def evaluate(
     >>> evaluation.sentences[0]  # doctest: +SKIP
     'On the 189 images of 54 wells that the network has not seen: accuracy 100.0 %, ...'
     """
+    seed = choose_seed(seed, rng)
     _check_classes(classifier, dataset)
     predictions = classifier.predict_many(dataset, on_event=on_event, cancelled=cancelled)
     familiarity = describe_familiarity(classifier.card, dataset)

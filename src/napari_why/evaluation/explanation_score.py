@@ -30,6 +30,7 @@ from napari_why.core.errors import (
     UnsupportedNetworkError,
 )
 from napari_why.core.options import validated
+from napari_why.core.randomness import Rng, choose_seed
 from napari_why.core.record import Record
 from napari_why.core.registry import Method
 from napari_why.evaluation.explanations import (
@@ -39,7 +40,7 @@ from napari_why.evaluation.explanations import (
     MetricValue,
     do_nothing_maps,
 )
-from napari_why.evaluation.faithfulness import count_beaten
+from napari_why.evaluation.perturbation_curves import count_beaten
 from napari_why.networks.network import Network
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ def score_explanation(
     random_orders: int = 10,
     random_networks: int = 1,
     seed: int = 0,
+    rng: Rng = None,
     on_event: events.OnEvent = events.ignore_event,
     cancelled: events.Cancelled = events.never_cancelled,
 ) -> ExplanationScore:
@@ -266,6 +268,8 @@ def score_explanation(
         Networks with random weights; each costs as much as the map did.
     seed : int
         Of random orders and weights.
+    rng : int or numpy.random.Generator, optional
+        In place of the seed; see :mod:`napari_why.core.randomness`.
     on_event, cancelled : callable
         See :mod:`napari_why.core.events`. Cancelled, the parts that are done are returned.
 
@@ -296,6 +300,7 @@ def score_explanation(
             f"attribution: found a map of classifier {attribution.record.classifier[:12]}...; "
             "expected one of the classifier given"
         )
+    seed = choose_seed(seed, rng)
     wrapping = _wrapping_of(attribution)
     explained = _find_explained(classifier, attribution, target)
     settings = {"removal": removal, "side": side, "random_orders": random_orders}

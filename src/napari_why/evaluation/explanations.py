@@ -1,10 +1,10 @@
 """The metrics of explanations by name, and what they judge; the files beside this one register them."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +13,12 @@ from torch import Tensor
 
 from napari_why.attribution.registry import Evidence, References
 from napari_why.core import events
-from napari_why.core.errors import (
-    CancellationError,
-    ParameterError,
-)
+from napari_why.core.errors import CancellationError, ParameterError
 from napari_why.core.options import Parameter, parameters_of, validated
 from napari_why.core.registry import Registry
 from napari_why.networks.network import Network
 
-if TYPE_CHECKING:
-    pass
-
+Values = NDArray[np.float64]
 Explain = Callable[[Network, Tensor, int], Evidence]
 """``(network, x, target) -> Evidence``: the method again, for another network, image or class."""
 # What a metric may need beside network, image and map: fields of a case.
@@ -139,6 +134,52 @@ class ExplanationCase:
 def to_array(tensor: Tensor) -> NDArray[np.float64]:
     """Return a tensor of any device as an array in float64, in which sums keep their digits."""
     return np.asarray(tensor.detach().cpu().numpy(), dtype=np.float64)
+
+
+def explain_all(
+    case: ExplanationCase,
+    jobs: Iterable[tuple[Network, Tensor, int]],
+    total: int,
+    *,
+    on_event: events.OnEvent = events.ignore_event,
+    cancelled: events.Cancelled = events.never_cancelled,
+    task: str = "explaining again",
+) -> list[Evidence]:
+    """Explain (network, x, target) one after another.
+
+    Parameters
+    ----------
+    case : ExplanationCase
+        With the method to explain again.
+    jobs : iterable of (Network, Tensor, int)
+        Images have shape (1, C, H, W); made one at a time.
+    total : int
+        How many there are, for the events.
+    on_event, cancelled : callable
+        See :mod:`napari_why.core.events`.
+    task : str
+        What the events call the work.
+
+    Returns
+    -------
+    list of Evidence
+
+    Raises
+    ------
+    CancellationError
+        Cancelled before all were explained.
+    """
+    explain = needed(case.explain, "explain")
+    on_event(events.Started(task, total))
+    found: list[Evidence] = []
+    for network, x, target in jobs:
+        if cancelled():
+            raise CancellationError(f"{task}: {STOPPED}")
+        found.append(explain(network, x, target))
+        on_event(events.Advanced(len(found)))
+    if any(evidence.partial for evidence in found):
+        raise CancellationError(f"{task}: {STOPPED}")
+    return found
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,13 @@ One thing goes before it: of two directions one is often learnt much better than
 is told by few numbers, and what takes it away is not). Where the change back leaves surely less of the
 difference between the classes than the one that was chosen, or alone comes surely nearer to real images than
 unchanged ones, a network that undoes the change back is taken instead; not where its images are surely farther
-from real ones than those of the change that it would stand in for: then it did not learn to undo it. Nor with few
-wells, of which nobody knows what is sure.
+from real ones than those of the change that it would stand in for: then it did not learn to undo it.
+
+Of few held-out wells nobody knows what is sure. There the wells of training tell, of which there are more, by the
+evidence of the changes in few numbers, which counts wells and not images. Where the change back makes the images
+of both classes surely likelier than the change does, it is the one that happened, and a network that undoes it is
+taken. And a curve, which follows whatever wells differ by, is left out where few numbers tell of something else than
+brightness, or of nothing that is more than chance between wells: then nothing is changed rather than by chance.
 
 Near is measured by texture features and by the statistics that relate a channel to the locked structures, in
 units of how images of q differ among themselves (Mahalanobis distance of the means). What single pixels do is
@@ -56,6 +61,7 @@ from napari_why.transport.maps import (
     ONLY_SOME_CELLS,
     ChangeKind,
 )
+from napari_why.transport.parametric_map import BRIGHTNESS, ParametricMap
 from napari_why.transport.pixel_maps import PixelMap, in_batches
 from napari_why.transport.responding_cells import RespondingCells
 
@@ -78,6 +84,8 @@ WELL_LEARNT = 0.1
 SURELY = 0.95
 # Of each image, to see how near draws of responding cells come: their mean varies by half of what one does.
 DRAWS_JUDGED = 4
+# Logarithm of how much likelier the images are: twenty times, the usual 5 % to be wrong.
+SURELY_LIKELIER = 3.0
 # Of the squared change of maps with hundreds of numbers: more of it is chance than is not.
 MOSTLY_CHANCE = 0.5
 # Where features get fewer of the real held-out images of either class right than halfway between chance
@@ -379,9 +387,8 @@ class ChangeJudge:
         # a network that learnt from drawn cells undoes something else
         if self._restored is None or self._restored.undoes is None or restored is None:
             return False
-        # of few groups nobody knows what is sure: the nearest is taken then
         if not (self._nearness.known and way_back._nearness.known):
-            return False
+            return self._is_less_likely_than(way_back)
         instead = self._distances[name]
         if any(
             other and np.mean(restored.drawn <= other.drawn) < AS_NEAR
@@ -394,6 +401,26 @@ class ChangeJudge:
         # what seems to work goes before what does not
         nearer, nearer_back = self.nearer_in(name), way_back.nearer_in(undone)
         return nearer is not None and nearer_back is not None and nearer < SURELY <= nearer_back
+
+    def _few_numbers(self) -> ParametricMap | None:
+        maps = require_statistics(self._classifier).pixel_maps
+        found = None if maps is None else maps.maps.get((self.source, self.target, "parametric"))
+        return found if isinstance(found, ParametricMap) else None
+
+    def _is_less_likely_than(self, way_back: "ChangeJudge") -> bool:
+        """Tell whether the training images speak for the change back, and it was chosen there."""
+        own, back = self._few_numbers(), way_back._few_numbers()
+        if own is None or back is None or not back.terms:
+            return False
+        undone = way_back.plainest_of_the_nearest({RESTORED})
+        return undone in PLAIN and back.evidence >= own.evidence + SURELY_LIKELIER
+
+    def _follows_chance(self, name: str) -> bool:
+        """Tell whether few wells leave a candidate without support by what training wells tell."""
+        few = self._few_numbers()
+        if name != "curve" or self._nearness.known or few is None:
+            return False
+        return not few.terms or not few.terms <= BRIGHTNESS
 
     def is_nearer_than_unchanged(self, name: str) -> bool | None:
         """Tell whether images surely come nearer to real ones by a change; None where nothing tells."""
@@ -423,7 +450,9 @@ class ChangeJudge:
     def plainest_of_the_nearest(self, without: Collection[str] = ()) -> str:
         """Return a plain candidate where one is as near to real images of the target as any, else the nearest."""
         known = {
-            name: scores.nearness for name, scores in self.scores.items() if name not in without
+            name: scores.nearness
+            for name, scores in self.scores.items()
+            if name not in without and not self._follows_chance(name)
         }
         measured = {name: value for name, value in known.items() if value is not None}
         if not measured:

@@ -21,7 +21,6 @@ from napari_why.datasets.data_checks import check_data
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.after_training import part_of
-from napari_why.fitting.fit import ImageOptions
 from napari_why.fitting.fit_generator import (
     TRAINED_ON_OTHERS,
     check_begun,
@@ -30,6 +29,7 @@ from napari_why.fitting.fit_generator import (
     read_examples,
     split_as_fit,
 )
+from napari_why.fitting.fit_options import ImageOptions
 from napari_why.generation.channel_predictor import INVENTED, ChannelPredictor, channels_of
 from napari_why.generation.prediction_report import (
     GAN,
@@ -50,7 +50,7 @@ class PredictorOptions(ChannelGameOptions, ImageOptions):
     plain : bool
         Whether a plain U-Net of the same size is trained beside it, for its report.
     size, sizing, intensity
-        See :class:`~napari_why.fitting.fit.ImageOptions`. Trained on cut-outs (``sizing="crop"``) it
+        See :class:`~napari_why.fitting.fit_options.ImageOptions`. Trained on cut-outs (``sizing="crop"``) it
         predicts whole images, pixel by pixel.
     adversarial, ..., epochs, ..., threads
         See :class:`~napari_why.adversarial.channel_game.ChannelGameOptions`.

@@ -16,7 +16,7 @@ from napari_why.core.record import package_versions
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.after_training import part_of
-from napari_why.fitting.fit import ImageOptions
+from napari_why.fitting.fit_options import ImageOptions
 from napari_why.generation.image_generator import ImageGenerator
 from napari_why.generation.sample_report import MOST, SampleReport, report_samples
 from napari_why.images import PixelSize
@@ -34,7 +34,7 @@ class GeneratorOptions(DcganOptions, ImageOptions):
     size : int
         Height and width of the images that are made, in pixels.
     sizing, intensity : str
-        See :class:`~napari_why.fitting.fit.ImageOptions`.
+        See :class:`~napari_why.fitting.fit_options.ImageOptions`.
     conditional, ..., few_images, epochs, ..., threads
         See :class:`~napari_why.adversarial.DcganOptions`.
 

@@ -20,7 +20,7 @@ from napari_why.core.events import (
 )
 from napari_why.datasets.data_checks import check_data
 from napari_why.datasets.dataset import Dataset
-from napari_why.fitting.fit import describe_generator
+from napari_why.fitting.fit_card import describe_generator
 from napari_why.fitting.fit_generator import (
     TRAINED_ON_OTHERS,
     identify,

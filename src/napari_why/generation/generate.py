@@ -12,6 +12,7 @@ from torch import Tensor
 from napari_why.core.devices import limited_threads, to_float64, to_like
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.options import Help, Range, validated
+from napari_why.core.randomness import Rng, choose_seed
 from napari_why.core.record import Record
 from napari_why.core.registry import Method, Registry
 from napari_why.generation.image_generator import ImageGenerator, Label
@@ -230,6 +231,7 @@ def sample(
     count: Annotated[int, Help("number of images"), Range(1, 10_000)] = 16,
     seed: Annotated[int, Help("of the latents drawn"), Range(0, 2**31 - 1)] = 0,
     label: Label = "",
+    rng: Rng = None,
 ) -> GeneratedImages:
     """Draw new images from a variational autoencoder, or from a generator.
 
@@ -241,6 +243,8 @@ def sample(
         How many, and of which random numbers; the same seed gives the same images.
     label : str
         Class of the images, of a generator that makes images of classes; each in turn where empty.
+    rng : int or numpy.random.Generator, optional
+        In place of the seed; see :mod:`napari_why.core.randomness`.
 
     Returns
     -------
@@ -253,7 +257,8 @@ def sample(
     ParameterError
         A class that is not known, or any of a classifier.
     """
-    checked = validated(sample, {"count": count, "seed": seed, "label": label})
+    chosen = choose_seed(seed, rng)
+    checked = validated(sample, {"count": count, "seed": chosen, "label": label})
     if isinstance(classifier, ImageGenerator):
         return classifier.sample(**checked)
     if checked["label"]:

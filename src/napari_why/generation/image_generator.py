@@ -15,6 +15,7 @@ from napari_why.core.devices import choose_device, limited_threads, to_like
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range, validated
 from napari_why.core.options import Label as FormLabel
+from napari_why.core.randomness import Rng, choose_seed
 from napari_why.core.record import Record
 from napari_why.core.schema import Fields, Row, Schema, Text, Whole
 from napari_why.datasets.preprocessing import Preprocessing
@@ -103,8 +104,11 @@ class ImageGenerator:
         count: Annotated[int, Help("number of images"), Range(1, 10_000)] = 16,
         seed: Seed = 0,
         label: Label = "",
+        rng: Rng = None,
     ) -> GeneratedImages:
         """Make images of random codes; the same seed gives the same images.
+
+        ``rng`` may stand in place of the seed (:mod:`napari_why.core.randomness`).
 
         Parameters
         ----------
@@ -114,6 +118,8 @@ class ImageGenerator:
             Of the codes.
         label : str
             A class, of a generator that knows classes; empty: each in turn.
+        rng : int, numpy.random.Generator or None
+            In place of ``seed``.
 
         Returns
         -------
@@ -125,7 +131,8 @@ class ImageGenerator:
         ParameterError
             A class that it does not know.
         """
-        checked = validated(ImageGenerator.sample, {"count": count, "seed": seed, "label": label})
+        given = {"count": count, "seed": choose_seed(seed, rng), "label": label}
+        checked = validated(ImageGenerator.sample, given)
         drawn_as = self._classes_of(checked["count"], checked["label"])
         return self._make(
             self.draw_codes(checked["count"], checked["seed"]),

@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_why.core import events
 from napari_why.core.errors import ParameterError, WhyError
+from napari_why.core.randomness import Rng, choose_seed
 from napari_why.core.whole_files import csv_text
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.image_folders import TABLE_NAME
@@ -41,6 +42,7 @@ def simulate(
     classes: Sequence[str] = ("diseased", "treated"),
     size: int = 128,  # 8 to 24 cells
     seed: int = 0,
+    rng: Rng = None,
     wells: int | None = None,
     plates: int = 1,
     pixel_size: float = REFERENCE_PIXEL,
@@ -65,6 +67,8 @@ def simulate(
         Height and width in pixels.
     seed : int
         Which series of scenes.
+    rng : int or numpy.random.Generator, optional
+        In place of the seed; see :mod:`napari_why.core.randomness`.
     wells : int, optional
         Wells per class and plate. By default one for every four images, at least six where
         there are enough images.
@@ -93,6 +97,7 @@ def simulate(
         raise ParameterError(
             f"classes: found {', '.join(classes)}; expected two or more of {', '.join(CLASSES)}"
         )
+    seed = choose_seed(seed, rng)
     layout = lay_out(count, tuple(classes), wells, plates, seed)
     scene = partial(
         SimulatedScene, seed=seed, size=size, pixel_size=pixel_size, camera=camera or Camera()
@@ -170,6 +175,7 @@ def simulate_effect(
     size: int = 64,  # 2 to 6 cells
     strength: float = 1.0,
     seed: int = 0,
+    rng: Rng = None,
     wells: int | None = None,
     plates: int | None = None,
     density: tuple[float, float] = CELLS_PER_CROP,
@@ -194,6 +200,8 @@ def simulate_effect(
         See :class:`napari_why.simulation.EffectScene`.
     seed : int
         Which series of scenes.
+    rng : int or numpy.random.Generator, optional
+        In place of the seed; see :mod:`napari_why.core.randomness`.
     wells : int, optional
         Wells per class and plate; see :func:`napari_why.simulation.simulate`.
     plates : int, optional
@@ -224,6 +232,7 @@ def simulate_effect(
     >>> dataset.classes, dataset.image(0).shape
     (('healthy', 'treated'), (2, 32, 32))
     """
+    seed = choose_seed(seed, rng)
     nuisance = find_effect(effect).plate_brightness
     plates = (NUISANCE_PLATES if nuisance else 1) if plates is None else plates
     plate_of, brightness = None, [1.0] * count

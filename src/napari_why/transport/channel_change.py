@@ -43,6 +43,8 @@ class Term:
         It looks at a locked channel.
     start : float
         Where the search begins, for terms of no slope at 0.
+    least : float
+        No coefficient is lower: those of widths and noise, of which there is no less than none.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Term:
     smooth: bool = False
     needs_lock: bool = False
     start: float = 0.0
+    least: float = -math.inf
 
 
 # Distances from the border of the locked structures, in their typical radii: within, at the border, and
@@ -76,14 +79,15 @@ TERMS: Mapping[str, Term] = {
     term.name: term
     for term in (
         Term("gain", 1, 0.7),
-        Term("blur", 1, 1.0, start=0.4),
+        Term("blur", 1, 1.0, start=0.4, least=0.0),
         Term("scales", len(SCALE_KNOTS) - 1, 0.7, smooth=True),
         Term("distance", len(RADII), 0.7, smooth=True, needs_lock=True),
         Term("redistribution", len(RADII), 1.0, smooth=True, needs_lock=True),
         Term("curve", len(CURVE_LEVELS) + 1, 0.4),
         Term("growth", 1, 0.4),
         # what a camera adds; it is estimated along and never put into an image
-        Term("noise", 2, 1.0, start=0.3),
+        # (half a per cent of the brightness is next to none, and has a slope yet)
+        Term("noise", 2, 1.0, start=0.3, least=0.1),
     )
 }
 ALWAYS = ("noise",)
@@ -206,6 +210,11 @@ class Prepared:
     def scales(self) -> Tensor:
         """The channel parted into scales (7, N, H, W), finest first; their sum is the channel."""
         return part_into_scales(self.above)
+
+    def first(self, count: int) -> "Prepared":
+        """Return the first of the images."""
+        shares = None if self.shares is None else self.shares[:, :count].contiguous()
+        return Prepared(self.above[:count], shares)
 
 
 def part_into_scales(above: Tensor) -> Tensor:

@@ -15,10 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from napari_why.core.devices import to_float64
 from napari_why.core.errors import ModelFileError
 from napari_why.core.events import Cancelled, never_cancelled
 from napari_why.transport.channel_change import (
@@ -28,255 +26,24 @@ from napari_why.transport.channel_change import (
     TERMS,
     ChannelChange,
     LockedStructures,
-    Values,
     by_term,
 )
 from napari_why.transport.channel_statistics import ChannelFrame
+from napari_why.transport.moment_fit import SLOPE_IMAGES, MomentFit, Solution, start_near
 
-# Images of a class that are looked at: the statistics of more are known no better than they need be.
-MOST_IMAGES = 64
+# Pixels of a class that are looked at: all that are kept of images of 64 pixels, 64 of 128.
+MOST_PIXELS = 256 * 64**2
 # Of fewer, some thirty statistics have no covariance to speak of.
 FEWEST_IMAGES = 16
-# Of a Gauss-Newton search: most rounds, and the gain below which it ends.
-ROUNDS, LEAST_GAIN = 14, 0.05
-# After these rounds the covariance of the moved images is taken anew.
-WEIGHED_ANEW = (2, 5)
-# Step of a coefficient for its slope, and the largest step of a round: logarithms of factors.
-SLOPE_STEP, LARGEST_STEP = 0.03, 0.5
 # Of six terms that are tried one does best by chance: each has to make the data seven times as likely.
 LEAST_EVIDENCE = 2.0
-
-
-class MomentFit:
-    """The fit of one channel: its moments, their covariance, and the search for coefficients.
-
-    Parameters
-    ----------
-    frame : ChannelFrame
-    source, target : Tensor, shape (N, C, H, W)
-        Preprocessed images of the two classes.
-    groups : (Tensor, Tensor), int64, shape (N,), optional
-        Which well, or other group, each image of the two is of: images of a group are alike, and tell
-        less than as many of different groups. Every image on its own by default.
-    """
-
-    def __init__(
-        self,
-        frame: "ChannelFrame",
-        source: Tensor,
-        target: Tensor,
-        groups: tuple[Tensor, Tensor] | None = None,
-    ) -> None:
-        self.change, self._statistics = frame.unchanged, frame.statistics
-        self._source = self.change.prepare(source)
-        generator = torch.Generator().manual_seed(0)  # one and the same noise for every coefficient
-        shape = self._source.above.shape
-        self._noise = (
-            torch.randn(shape, generator=generator),
-            torch.randn(shape, generator=generator),
-        )
-        found = frame.describe(target)
-        self._groups = groups or (torch.arange(len(source)), torch.arange(len(target)))
-        self._goal, self._spread = found.mean(0), _covariance_of_mean(found, self._groups[1])
-        self._goal_count = len(found)
-
-    @property
-    def statistics_count(self) -> int:
-        """How many statistics are compared."""
-        return len(self._goal)
-
-    def moments(self, values: Tensor, names: Sequence[str]) -> Tensor:
-        """Return the statistics (N, S) of the moved images.
-
-        Parameters
-        ----------
-        values : Tensor, shape (K,)
-            Coefficients in the order of ``names``.
-        names : sequence of str
-            Keys of :data:`~napari_why.transport.channel_change.TERMS`, ``noise`` among them.
-
-        Returns
-        -------
-        Tensor, shape (N, S)
-        """
-        moved = self.change.noisy(self._source, by_term(values, names), self._noise)
-        return self._statistics(moved, self._source.shares)
-
-    def solve(self, names: Sequence[str], start: Values | None = None) -> "Solution":
-        """Find the coefficients of some terms by Gauss-Newton steps, damped (Levenberg-Marquardt).
-
-        Parameters
-        ----------
-        names : sequence of str
-            Keys of :data:`~napari_why.transport.channel_change.TERMS`, ``noise`` among them.
-        start : mapping of str to Tensor, optional
-            Coefficients by term to begin from; terms that are left out begin at no change.
-
-        Returns
-        -------
-        Solution
-        """
-        prior = prior_precision(names)
-        values = start_values(names, start)
-        found = self.moments(values, names)
-        weight, damping = self._weight(found), 1.0
-        left, objective = self._measure(found, values, weight, prior)
-        hessian = prior
-        for step in range(ROUNDS):
-            if step in WEIGHED_ANEW:
-                weight = self._weight(found)
-                left, objective = self._measure(found, values, weight, prior)
-            slopes = torch.stack(
-                [self._slope(values, names, k, found) for k in range(len(values))], 1
-            )
-            hessian = slopes.T @ weight @ slopes + prior
-            gradient = slopes.T @ weight @ left + prior @ values
-            better = None
-            for _ in range(5):  # each damps four times as much
-                damped = hessian + 0.1 * damping * torch.diag(hessian.diagonal())
-                move = torch.linalg.solve(damped, -gradient).clamp(-LARGEST_STEP, LARGEST_STEP)
-                tried = self.moments(values + move, names)
-                after, reached = self._measure(tried, values + move, weight, prior)
-                if reached < objective:
-                    better = values + move, tried, after, reached
-                    damping *= 0.3
-                    break
-                damping *= 4
-            if better is None:
-                break
-            gained = objective - better[3]
-            values, found, left, objective = better
-            if gained < LEAST_GAIN and step >= max(WEIGHED_ANEW):
-                break
-        return Solution(tuple(names), values, hessian, prior, objective)
-
-    def _slope(self, values: Tensor, names: Sequence[str], index: int, found: Tensor) -> Tensor:
-        moved = values.clone()
-        moved[index] += SLOPE_STEP
-        return (self.moments(moved, names).mean(0) - found.mean(0)) / SLOPE_STEP
-
-    def _measure(
-        self, found: Tensor, values: Tensor, weight: Tensor, prior: Tensor
-    ) -> tuple[Tensor, float]:
-        left = found.mean(0) - self._goal
-        return left, float(left @ weight @ left + values @ prior @ values)
-
-    def covariance(self, found: "Solution") -> Tensor:
-        """Return the covariance (K, K) of coefficients: Laplace's approximation, for few images.
-
-        A covariance of S moments that is itself estimated from N images makes a fit look better known
-        than it is: by (N - 1) / (N - S - 2) (Hartlap et al. 2007), and about as much again since the
-        weights are of the same images (Dodelson & Schneider 2013). Both together are, to first order,
-        (1 + S / N) squared, which also holds something where N is below S. The prior stays what it is.
-        """
-        images = len(self._source.above) + self._goal_count
-        told = (1 + self.statistics_count / images) ** -2
-        covariance: Tensor = torch.linalg.inv(told * (found.hessian - found.prior) + found.prior)
-        return covariance
-
-    def _weight(self, found: Tensor) -> Tensor:
-        """Return the inverse covariance of the difference of both means, shrunk to its diagonal."""
-        covariance = _covariance_of_mean(found, self._groups[0]) + self._spread
-        # about as many numbers are estimated as there are images: the share that is noise
-        share = min(0.5, found.shape[1] / (len(found) + self._goal_count))
-        diagonal = torch.diag(covariance.diagonal())
-        ridge = 1e-9 * torch.eye(len(covariance), dtype=covariance.dtype)
-        weight: Tensor = torch.linalg.inv((1 - share) * covariance + share * diagonal + ridge)
-        return weight
-
-
-@dataclass(frozen=True)
-class Solution:
-    """Coefficients of some terms and how well they explain the difference of the classes.
-
-    Parameters
-    ----------
-    names : tuple of str
-        Terms.
-    values : Tensor, float64, shape (K,)
-    hessian, prior : Tensor, float64, shape (K, K)
-        Half the second derivatives of the objective, and its part that the prior makes.
-    objective : float
-        Squared distance of the moments plus that from no change.
-    """
-
-    names: tuple[str, ...]
-    values: Tensor
-    hessian: Tensor
-    prior: Tensor
-    objective: float
-
-    @property
-    def evidence(self) -> float:
-        """Logarithm of the evidence, but for a constant (Laplace's approximation)."""
-        occam = torch.linalg.slogdet(self.prior)[1] - torch.linalg.slogdet(self.hessian)[1]
-        return -0.5 * self.objective + 0.5 * float(occam)
-
-    def by_name(self) -> dict[str, Tensor]:
-        """Return the coefficients by term."""
-        return by_term(self.values, self.names)
-
-
-def start_values(names: Sequence[str], known: Values | None) -> Tensor:
-    """Return where the search begins: what is known already, else no change.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Keys of :data:`~napari_why.transport.channel_change.TERMS`.
-    known : mapping of str to Tensor, or None
-        Coefficients of some of them, and perhaps of others.
-
-    Returns
-    -------
-    Tensor, float64, shape (K,)
-        In the order of ``names``.
-    """
-    parts = []
-    for name in names:
-        term = TERMS[name]
-        found = None if known is None else known.get(name)
-        parts.append(torch.full((term.size,), term.start) if found is None else found.reshape(-1))
-    return to_float64(torch.cat(parts))
-
-
-def prior_precision(names: Sequence[str]) -> Tensor:
-    """Return the precision (K, K), float64, of the Gaussian prior around no change."""
-    blocks = []
-    for name in names:
-        term = TERMS[name]
-        if not term.smooth:
-            blocks.append(torch.eye(term.size) / term.deviation**2)
-            continue
-        steps = torch.diff(torch.eye(term.size), dim=0)
-        # neighbours tied, and the whole loosely: a function may lie anywhere and is to be smooth
-        blocks.append((steps.T @ steps + 0.25 * torch.eye(term.size)) / term.deviation**2)
-    whole = torch.zeros(0, 0)
-    for block in blocks:
-        size = len(whole)
-        whole = F.pad(whole, (0, len(block), 0, len(block)))
-        whole[size:, size:] = block
-    return to_float64(whole)
-
-
-def _covariance_of_mean(found: Tensor, groups: Tensor) -> Tensor:
-    """Return the covariance (S, S) of the mean of statistics (N, S) of images that come in groups.
-
-    That of independent images, times how much more the means of groups scatter than those of as many
-    independent images would (the design effect: Kish 1965), on average over the statistics. Of few
-    groups a covariance of its own would have too low a rank.
-    """
-    centred = found - found.mean(0)
-    independent = centred.T @ centred / max(1, len(found) - 1) / len(found)
-    names, member = torch.unique(groups, return_inverse=True)
-    if len(names) == len(found) or len(names) < 2:
-        return independent
-    sums = torch.zeros(len(names), found.shape[1], dtype=found.dtype).index_add_(0, member, centred)
-    grouped = sums.square().sum(0) * len(names) / (len(names) - 1) / len(found) ** 2
-    varies = independent.diagonal() > 0
-    effect = (grouped[varies] / independent.diagonal()[varies]).mean() if varies.any() else 1.0
-    # never less than of independent images: that would be chance
-    return independent * max(1.0, float(effect))
+# Of two terms that do much the same the one that says less: one factor and no curve, one width and no factor of
+# each scale, and light that comes from around a nucleus and from nowhere else.
+PLAIN_KIN = {"curve": "gain", "scales": "blur", "distance": "redistribution"}
+BRIGHTNESS = frozenset({"gain", "curve"})
+"""Terms that are a curve of grey levels."""
+# Of the terms that are left, in the order of what one step foresees of them, so many are fitted to the end.
+FITTED = 3
 
 
 def fit_channel(
@@ -286,6 +53,8 @@ def fit_channel(
     locked: Sequence[int],
     *,
     groups: tuple[Tensor, Tensor] | None = None,
+    fitted: int = FITTED,
+    slope_images: int = SLOPE_IMAGES,
     cancelled: Cancelled = never_cancelled,
 ) -> ChannelChange:
     """Fit the change of one channel; terms are added while the evidence grows.
@@ -299,7 +68,11 @@ def fit_channel(
     locked : sequence of int
         Channels that stay, whose structures distances are measured from.
     groups : (Tensor, Tensor), optional
-        See :class:`MomentFit`.
+        See :class:`~.moment_fit.MomentFit`.
+    fitted : int
+        How many terms are fitted to the end each time, those that one step foresees the most of.
+    slope_images : int
+        See :class:`~.moment_fit.MomentFit`.
     cancelled : callable
         Asked between two terms; what was found by then is returned.
 
@@ -309,28 +82,41 @@ def fit_channel(
         Of ``noise`` alone, which changes nothing, where no term is worth its coefficients.
     """
     frame = ChannelFrame.of(torch.cat([source, target]), channel, locked)
-    fit = MomentFit(frame, source, target, groups)
+    fit = MomentFit(frame, source, target, groups, slope_images=slope_images)
     near = frame.unchanged.structures is not None
     optional = [name for name in OPTIONAL if near or not TERMS[name].needs_lock]
-    best = fit.solve(ALWAYS)
-    nothing = best.evidence
+    best, evidence = fit.solve(ALWAYS), 0.0
     while not cancelled():
+        foreseen = [fit.foresee(best, name) for name in optional if name not in best.names]
+        foreseen.sort(key=lambda item: item.evidence, reverse=True)
         tried = [
-            fit.solve((*best.names, name), best.by_name())
-            for name in optional
-            if name not in best.names
+            fit.solve(item.names, start_near(item), weight=best.weight)
+            for item in foreseen[:fitted]
+            if item.evidence > best.evidence
         ]
-        next_best = max(tried, key=lambda item: item.evidence, default=best)
-        if next_best.evidence < best.evidence + LEAST_EVIDENCE:
+        next_best = _take_plain(tried, best)
+        gained = next_best.evidence - best.evidence
+        if gained < LEAST_EVIDENCE:
             break
-        best = next_best
+        evidence += gained
+        best = fit.solve(next_best.names, next_best.values)
     return replace(
         frame.unchanged,
         values=best.by_name(),
         covariance=fit.covariance(best).float(),
-        evidence=best.evidence - nothing,
+        evidence=evidence,
         misfit=best.objective / max(1, fit.statistics_count - len(best.values)),
     )
+
+
+def _take_plain(tried: Sequence[Solution], best: Solution) -> Solution:
+    """Return the likeliest; or its plain kin, where the images do not tell the two apart."""
+    likeliest = max(tried, key=lambda item: item.evidence, default=best)
+    plain = PLAIN_KIN.get(likeliest.names[-1])
+    for kin in tried:
+        if kin.names[-1] == plain and kin.evidence >= likeliest.evidence - LEAST_EVIDENCE:
+            return kin
+    return likeliest
 
 
 def _find_changes_beside(
@@ -382,6 +168,16 @@ class ParametricMap:
     changes: tuple[ChannelChange, ...]
     kind: ClassVar[str] = "parametric"
 
+    @property
+    def terms(self) -> frozenset[str]:
+        """Terms by which any channel changes; none where nothing is told from chance."""
+        return frozenset(name for change in self.changes for name in change.terms)
+
+    @property
+    def evidence(self) -> float:
+        """Logarithm of the evidence gained over no change, of all channels."""
+        return sum(change.evidence for change in self.changes)
+
     @classmethod
     def fit(
         cls,
@@ -395,7 +191,7 @@ class ParametricMap:
     ) -> "ParametricMap | None":
         """Fit on images (N, C, H, W) of the two classes; None of fewer than 16 of a class.
 
-        The first 64 images of each are used, so they should be in a mixed order.
+        The first are used, as many as have :data:`MOST_PIXELS`, so they should be in a mixed order.
 
         Parameters
         ----------
@@ -404,7 +200,7 @@ class ParametricMap:
         locked : sequence of int
             Channels that stay; distances are measured from their structures.
         groups : (Tensor, Tensor), int64, shape (N,), (M,), optional
-            See :class:`MomentFit`.
+            See :class:`~.moment_fit.MomentFit`.
         cancelled : callable
             Asked between two terms; what was found by then is returned.
         each_channel : callable
@@ -416,9 +212,10 @@ class ParametricMap:
         """
         if min(len(source), len(target)) < FEWEST_IMAGES:
             return None
-        source, target = source[:MOST_IMAGES].float(), target[:MOST_IMAGES].float()
+        most = max(FEWEST_IMAGES, MOST_PIXELS // source[0, 0].numel())
+        source, target = source[:most].float(), target[:most].float()
         if groups is not None:
-            groups = groups[0][:MOST_IMAGES], groups[1][:MOST_IMAGES]
+            groups = groups[0][:most], groups[1][:most]
         free = [channel for channel in range(source.shape[1]) if channel not in locked]
         found = {}
         for channel in free:

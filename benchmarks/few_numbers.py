@@ -1,0 +1,116 @@
+"""What a change in few numbers costs to fit, and whether its terms hang on which wells were fitted on.
+
+    python benchmarks/few_numbers.py DATA [--effect blur] [--seed 0] [--scenes validation] [--subsets 4]
+        [--slow]
+
+A known change is planted into half of the groups of a data set (wells). For both directions the change of
+the planted channel, with all others locked, is fitted on the benchmark's training tiles, on all groups and on
+random four fifths of them. Processor seconds, terms, logarithm of the evidence and the relative error of the
+true change on tiles of other groups are printed; 1 is what doing nothing has. --slow fits every term to the
+end, with slopes of all images, beside it.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from napari_why import Dataset
+from napari_why.benchmark import PlantedData, PlantedProtocol
+from napari_why.benchmark.scores import change_scores
+from napari_why.datasets import Preprocessing
+from napari_why.simulation import PlantOptions
+from napari_why.transport.channel_change import TERMS, ChannelChange
+from napari_why.transport.parametric_map import fit_channel
+
+# Of the groups of each class: those that are left out are what a jackknife by fifths leaves out.
+KEPT = 0.8
+
+
+class Tiles:
+    """Preprocessed training tiles and groups of each class, and tiles whose true change is known."""
+
+    def __init__(self, data: PlantedData) -> None:
+        train = data.dataset.part("train")
+        self.data = data
+        self.preprocessing = Preprocessing.from_dataset(train, size=data.protocol.options.tile)
+        self.images, self.groups = {}, {}
+        labels, groups = np.array([train.classes[label] for label in train.labels]), train.groups
+        order = np.random.default_rng(0).permutation(len(labels))
+        for name in train.classes:
+            rows = [row for row in order if labels[row] == name]
+            self.images[name] = torch.stack(
+                [self.preprocessing(train.image(row)).float() for row in rows]
+            )
+            self.groups[name] = torch.tensor(groups[rows])
+
+    def keep(self, name: str, rng: np.random.Generator | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images and groups of a class, of random four fifths of the groups."""
+        images, groups = self.images[name], self.groups[name]
+        names = torch.unique(groups)
+        if rng is None:
+            return images, groups
+        kept = names[rng.permutation(len(names))[: round(KEPT * len(names))]]
+        chosen = torch.isin(groups, kept)
+        return images[chosen], groups[chosen]
+
+    def score(self, change: ChannelChange, place: int) -> float:
+        """Return the relative error of a change on unseen tiles."""
+        direction, preprocessing = self.data.directions[place], self.preprocessing
+        mean, std = (
+            np.asarray(part)[:, None, None] for part in (preprocessing.mean, preprocessing.std)
+        )
+        images = torch.tensor((direction.images - mean) / std).float()
+        moved: NDArray[np.float64] = np.zeros(images.shape)
+        moved[:, change.channel] = (change(images) - images[:, change.channel]).numpy()
+        return change_scores(moved, direction.truth / std, self.data.affected).relative_error
+
+
+def main() -> None:
+    """Fit and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument(
+        "--effect", default="blur", help="a direction: blur, swelling, dimming, ..."
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scenes", choices=("validation", "test"), default="validation")
+    parser.add_argument("--subsets", type=int, default=4, help="random four fifths of the groups")
+    parser.add_argument("--slow", action="store_true", help="every term to the end, too")
+    chosen = parser.parse_args()
+    torch.set_num_threads(1)
+    protocol = PlantedProtocol(scenes=chosen.scenes, options=PlantOptions(tile=64))
+    data = PlantedData(Dataset.open(chosen.data), chosen.effect, chosen.seed, protocol)
+    tiles, channel = Tiles(data), data.affected[0]
+    locked = [place for place in range(len(data.dataset.channels)) if place != channel]
+    forms = {"fast": {}} | (
+        {"slow": {"fitted": len(TERMS), "slope_images": 10**6}} if chosen.slow else {}
+    )
+    print("direction | groups | form | seconds | terms | evidence | relative error")
+    for place, direction in enumerate(data.directions):
+        for subset in range(chosen.subsets + 1):
+            rng = np.random.default_rng(subset) if subset else None
+            pairs = [tiles.keep(name, rng) for name in (direction.source, direction.target)]
+            for form, settings in forms.items():
+                before = time.process_time()
+                found = fit_channel(
+                    pairs[0][0],
+                    pairs[1][0],
+                    channel,
+                    locked,
+                    groups=(pairs[0][1], pairs[1][1]),
+                    **settings,
+                )
+                print(
+                    f"{direction.name} | {'all' if rng is None else f'subset {subset}'} | {form} | "
+                    f"{time.process_time() - before:.1f} | {', '.join(found.terms) or 'none'} | "
+                    f"{found.evidence:.1f} | {tiles.score(found, place):.3f}",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
