@@ -49,6 +49,7 @@ ELSEWHERE = {
         "steepest_step": "cli/test_other_packages.py",
         "ProbabilityDock": "widgets/test_extending.py",
     },
+    "exchange.md": {"": "exchange/test_docs.py"},
     "generation.md": {"": "generation/test_docs.py"},
     "screening.md": {"": "screening/test_docs.py"},
     "attribution.md": {"squared_gradient": "attribution/test_examples.py"},
