@@ -128,8 +128,10 @@ class Engine(Options):
         if self.scheduler is not None:
             from napari_why.core.cluster import open_cluster
 
-            with open_cluster(self.scheduler, self.workers) as pool:
-                yield pool
+            with open_cluster(
+                self.scheduler, self.workers, environment=ENVIRONMENT, patience=PATIENCE
+            ) as (cluster, count_workers):
+                yield Pool(cluster, count_workers, elsewhere=True)
             return
         # a thread, so that whoever waits can be asked to stop meanwhile
         executor: Executor = (
