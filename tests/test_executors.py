@@ -13,8 +13,7 @@ import pytest
 
 from napari_why.core import executors
 from napari_why.core.errors import CancellationError, ParameterError, WhyError
-from napari_why.core.executors import MOST_IN_VAIN, Engine, compute_each
-from napari_why.core.worker_pool import TASKS_A_WORKER
+from napari_why.core.executors import MOST_IN_VAIN, TASKS_A_WORKER, Engine, compute_each
 
 # What a worker of any kind can be told to do without a module of ours: expressions.
 DIE = "__import__('os').kill(__import__('os').getpid(), 9)"

@@ -79,7 +79,7 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # each other: the loop, the players, their losses, each game, how varied what they make is, and what is
     # fitted, saved and drawn of them; a U-Net that several rooms share; a screen: plan, work, parts, tables,
     # merge, analysis, hits, layout, report, shown hits, exchange, seven kinds of statistics, its verbs,
-    # the executors, their workers and clusters below it, the simulated one and its wells as numbers;
+    # the executors and clusters below it, the simulated one and its wells as numbers;
     # what makes images: what each kind can do, the page, its chooser, its training, what of that can
     # go on, and its lines to copy, how far what is drawn is from real images;
     # the page of screens: events as lines, the process that is followed, what is there by now, the session, the
@@ -90,7 +90,7 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # infidelity, single deletion, mask sizes, ROAR, how alike maps are, random weights, sanity, robustness;
     # a fit, once two such files: its options, its steps, finishing it, its card, what is left out, the second
     # network, held-out metrics; where random numbers come from; the search for a change in few numbers
-    assert lines.files <= 420
+    assert lines.files <= 419
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 

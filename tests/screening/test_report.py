@@ -34,7 +34,7 @@ class Page(HTMLParser):
         self.links += [value for name, value in attributes if name in ("href", "src", "xlink:href")]
         if "id" in told:
             self.ids.add(told["id"])
-        if tag not in ("meta", "img"):  # these have no end
+        if tag not in ("meta", "img", "br"):  # these have no end
             self.open.append(tag)
 
     def handle_endtag(self, tag):

@@ -525,13 +525,15 @@ def test_p_of_samples_that_vary_more_than_controls_are_widened_and_never_made_sm
     z[:20] += 8
     p = stats.norm.sf(z)
     found = heed_samples(p)
-    assert (found.spread, found.centre) == pytest.approx((1.5, 0.4), abs=0.25)
+    assert (found.spread, found.centre) == pytest.approx((1.5, 0.4), abs=0.5)
     assert (found.p >= p).all()
     assert np.mean(p[20:] <= 0.05) > 0.1
-    assert np.mean(found.p[20:] <= 0.05) < 0.07
-    narrow = heed_samples(stats.norm.sf(0.3 * rng.normal(0, 1, 400) - 1))
+    assert np.mean(found.p[20:] <= 0.05) < 0.09
+    drawn = rng.normal(0, 1, 400)
+    narrow = heed_samples(stats.norm.sf(0.3 * drawn - 1))
     assert narrow.tests == 400
-    np.testing.assert_allclose(narrow.p, heed_samples(narrow.p).p)
+    assert narrow.spread < 1
+    np.testing.assert_allclose(narrow.p, stats.norm.sf(0.3 * drawn - 1), rtol=1e-6)
 
 
 def test_few_tests_say_nothing_of_chance_and_missing_ones_stay():
@@ -539,11 +541,11 @@ def test_few_tests_say_nothing_of_chance_and_missing_ones_stay():
     found = heed_samples(p)
     np.testing.assert_array_equal(found.p, p)
     assert (found.tests, found.spread) == (0, 1)
-    many = np.append(np.linspace(0.01, 0.99, 50), [np.nan, 0.0, 1.0])
+    many = np.append(np.linspace(0.01, 0.99, 110), [np.nan, 0.0, 1.0])
     found = heed_samples(many)
-    assert np.isnan(found.p[50])
-    assert found.p[51] < 1e-20
-    assert found.tests == 52
+    assert np.isnan(found.p[110])
+    assert found.p[111] < 1e-15
+    assert found.tests == 112
 
 
 def test_the_largest_change_is_that_of_a_bonferroni_corrected_t_test():
@@ -579,11 +581,11 @@ def test_a_largest_change_of_nothing_is_found_as_often_as_p_says(heavy):
 
 def test_numbers_in_which_samples_vary_more_than_controls_tell_less():
     rng = np.random.default_rng(4)
-    numbers = rng.normal(0, 1, (132, 3))
-    negative, positive = np.arange(132) < 16, (np.arange(132) >= 16) & (np.arange(132) < 32)
+    numbers = rng.normal(0, 1, (252, 3))
+    negative, positive = np.arange(252) < 16, (np.arange(252) >= 16) & (np.arange(252) < 32)
     numbers[32:, 1] = 3 * numbers[32:, 1] + 4  # of all samples: their place, say
-    samples = [np.array([one, one + 1]) for one in range(32, 132, 2)]
-    change = LargestChange(numbers, ["p"] * 132, negative, positive)
+    samples = [np.array([one, one + 1]) for one in range(32, 252, 2)]
+    change = LargestChange(numbers, ["p"] * 252, negative, positive)
     before = np.array([change.score(own).p for own in samples])
     change.heed_samples(samples[:10])  # too few to be asked
     assert [change.score(own).p for own in samples[:3]] == before[:3].tolist()
@@ -592,7 +594,7 @@ def test_numbers_in_which_samples_vary_more_than_controls_tell_less():
     assert np.mean(before < 0.05) > 0.5
     assert np.mean(after < 0.05) < 0.1
     assert (
-        LargestChange(numbers[:, :0], ["p"] * 132, negative, positive).score(samples[0]).place == -1
+        LargestChange(numbers[:, :0], ["p"] * 252, negative, positive).score(samples[0]).place == -1
     )
 
 

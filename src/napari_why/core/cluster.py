@@ -1,13 +1,12 @@
 """Tasks on a cluster of ``dask.distributed``, which is imported only where one is asked for."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, TypeVar
 
 from napari_why.core.errors import WhyError, reason_of
-from napari_why.core.worker_pool import ENVIRONMENT, PATIENCE, Pool
 
 R = TypeVar("R")
 
@@ -20,7 +19,9 @@ NEVER = "365 days"
 
 
 @contextmanager
-def open_cluster(address: str, workers: int) -> Iterator[Pool]:
+def open_cluster(
+    address: str, workers: int, *, environment: Mapping[str, str], patience: float
+) -> Iterator[tuple[Executor, Callable[[], int]]]:
     """Open a client of a scheduler, or a cluster of this computer with it, for a block.
 
     Parameters
@@ -29,10 +30,16 @@ def open_cluster(address: str, workers: int) -> Iterator[Pool]:
         Of the scheduler, or ``local``.
     workers : int
         Of a local one.
+    environment : mapping of str to str
+        Variables of its processes.
+    patience : float
+        Seconds in which the scheduler has to show a first worker, and in which a result has to come.
 
-    Returns
-    -------
-    context manager of Pool
+    Yields
+    ------
+    executor : Executor
+    count_workers : callable
+        How many tasks its workers do at a time by now.
 
     Raises
     ------
@@ -57,26 +64,26 @@ def open_cluster(address: str, workers: int) -> Iterator[Pool]:
         # of its end: a worker that is slow is ended, and one whose scheduler is gone complains
         "silence_logs": logging.CRITICAL,
     }
-    environment = dask.config.set(
+    settings = dask.config.set(
         {
-            "distributed.nanny.pre-spawn-environ": ENVIRONMENT,
+            "distributed.nanny.pre-spawn-environ": dict(environment),
             "distributed.deploy.lost-worker-timeout": NEVER,
         }
     )
     # whatever is open by then is closed, also where what follows fails: a cluster is processes
-    with environment, ExitStack() as opened:
+    with settings, ExitStack() as opened:
         try:
             place: Any = address
             if address == LOCAL:
                 place = opened.enter_context(closing(LocalCluster(**local)))
             client = opened.enter_context(closing(Client(place)))
-            client.wait_for_workers(1, timeout=PATIENCE)
+            client.wait_for_workers(1, timeout=patience)
         except (OSError, ValueError, TimeoutError) as error:
             raise WhyError(
                 f"scheduler: found none with a worker at {address!r} ({reason_of(error)}); expected an "
                 "address such as tcp://host:8786, or local"
             ) from error
-        yield Pool(_DistributedExecutor(client), lambda: sum(client.nthreads().values()), True)
+        yield _DistributedExecutor(client, patience), lambda: sum(client.nthreads().values())
 
 
 class _DistributedExecutor(Executor):
@@ -88,10 +95,12 @@ class _DistributedExecutor(Executor):
     Parameters
     ----------
     client : distributed.Client
+    patience : float
+        Seconds in which a result that is there has to come.
     """
 
-    def __init__(self, client: Any) -> None:
-        self._client = client
+    def __init__(self, client: Any, patience: float) -> None:
+        self._client, self._patience = client, patience
 
     def submit(self, function: Callable[..., R], /, *given: Any, **named: Any) -> "Future[R]":
         """Hand a task over."""
@@ -104,7 +113,7 @@ class _DistributedExecutor(Executor):
             if not found.set_running_or_notify_cancel():
                 return
             try:
-                found.set_result(ended.result(timeout=PATIENCE))
+                found.set_result(ended.result(timeout=self._patience))
             except BaseException as error:  # noqa: BLE001 - whoever waits for the result has to get it
                 found.set_exception(error)
 

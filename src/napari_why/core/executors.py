@@ -30,11 +30,12 @@ from typing import Annotated, Any, Generic, TypeVar
 from napari_why.core.errors import CancellationError, WhyError, reason_of
 from napari_why.core.events import Cancelled, never_cancelled
 from napari_why.core.options import Help, Options, Range
-from napari_why.core.worker_pool import ENVIRONMENT, PATIENCE, Pool
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+# One in work and one that waits beside it: the worker never idles, and a death costs no more than these.
+TASKS_A_WORKER = 2
 # Seconds between two looks at whether somebody asked to stop: a person takes it for at once.
 POLL = 0.2
 # How often a process may die of a task that it works on alone: once may be the system's memory, which
@@ -42,12 +43,24 @@ POLL = 0.2
 MOST_DEATHS = 2
 # Deaths in a row without a single task done: then no task is to blame, and starting processes is.
 MOST_IN_VAIN = 6
+# Seconds in which a scheduler has to show a first worker; those of a batch system may start later, but a
+# scheduler without any is more often a wrong address.
+PATIENCE = 60
 # How often processes may die before they have loaded what they are to do: a death of one that was at work
 # may have taken the first of the next ones with it, of two nothing was ever to be had.
 MOST_FALSE_STARTS = 2
 # Errors of dask that are of a worker and not of the task, by their names, for the core does not know dask:
 # workers died of it, several times; its result was lost with a worker, or did not come in time.
 LOST = ("KilledWorker", "FutureCancelledError", "CancelledError", "TimeoutError")
+# What dask's nanny sets for glibc is bad for torch: it gives memory back after every layer, and asks for
+# it again. 256 MiB are kept, and no allocation is mapped on its own.
+ENVIRONMENT = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**28),
+    "MALLOC_MMAP_MAX_": "0",
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,28 @@ class Outcome(Generic[T, R]):
     task: T
     result: R | None = None
     lost: str = ""
+
+
+@dataclass
+class Pool:
+    """An executor that is open, and how many tasks it works on at a time.
+
+    Parameters
+    ----------
+    executor : Executor
+    count_workers : callable
+    elsewhere : bool
+        Whether its workers are installed apart from this process, and may lack what they are to do.
+    """
+
+    executor: Executor
+    count_workers: Callable[[], int]
+    elsewhere: bool = False
+
+    @property
+    def window(self) -> int:
+        """How many tasks it is handed at a time; it may grow with a cluster."""
+        return TASKS_A_WORKER * max(1, self.count_workers())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +128,10 @@ class Engine(Options):
         if self.scheduler is not None:
             from napari_why.core.cluster import open_cluster
 
-            with open_cluster(self.scheduler, self.workers) as pool:
-                yield pool
+            with open_cluster(
+                self.scheduler, self.workers, environment=ENVIRONMENT, patience=PATIENCE
+            ) as (cluster, count_workers):
+                yield Pool(cluster, count_workers, elsewhere=True)
             return
         # a thread, so that whoever waits can be asked to stop meanwhile
         executor: Executor = (

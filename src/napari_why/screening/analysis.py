@@ -50,6 +50,9 @@ Numbers = NDArray[np.int64]
 
 # Below this many control wells on a plate its centre is uncertain by half a deviation and more.
 FEW_CONTROLS = 4
+# With as many on each of two plates nearly all was found of what the half of it missed most of, in simulated
+# screens (benchmarks/screen_rates.py).
+ENOUGH_CONTROLS = 16
 # From half on, the place on the plate explains more than all else does.
 MOSTLY_PLACE = 0.5
 # All plates together, in tables of plates.
@@ -300,7 +303,10 @@ def _warn(
             yield f"there is no {name} control: nothing can be said of the way to healthy"
         elif (counts < FEW_CONTROLS).any():
             plate = counts.idxmin()
-            yield f"few controls: {counts.min()} {name} wells on plate {plate}; what they tell is rough"
+            yield (
+                f"few controls: {counts.min()} {name} wells on plate {plate}; what they tell is rough; "
+                f"expected {FEW_CONTROLS} and more of either kind, better {ENOUGH_CONTROLS}"
+            )
     yield from _warn_of_columns(wells, negative, positive)
     yield from warn_of_layout(wells, aligned)
     for row in positions.to_dict("records"):

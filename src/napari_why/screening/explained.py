@@ -204,8 +204,9 @@ def _explain(
 
     asked = options.explaining
     if asked.attribution is not None:
+        # of the healthy class, whatever is predicted: what speaks for it is what a hit is shown for
         found: Attribution = ready_method(classifier, asked).explain(
-            image, asked.attribution_target, Given(None), cancelled=cancelled
+            image, asked.attribution_target or options.healthy, Given(None), cancelled=cancelled
         )
         _check_whole(complete=found.complete)
         # as the network sees the image: the map has its resolution

@@ -79,7 +79,7 @@ class ScreenOptions(Options):
     most_inactive: Annotated[
         bool,
         Help(
-            "most compounds do nothing: of 40 and more, what chance does is learnt from the samples beside the "
+            "most compounds do nothing: of 100 and more, what chance does is learnt from the samples beside the "
             "controls; switch it off for a library of compounds that are known to act"
         ),
     ] = True

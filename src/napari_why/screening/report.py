@@ -3,6 +3,7 @@
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -39,10 +40,10 @@ LARGEST_B = 3.0
 MOST_ROWS = 100
 SHORT = ("compound", "dose", "on-target", "off-target", "finding")
 NULL_OF_SAMPLES = (
-    "Of 40 and more compounds chance was that of the control wells or of the samples, whichever is wider "
+    "Of 100 and more compounds chance was that of the control wells or of the samples, whichever is wider "
     "(empirical null, Efron 2004). "
 )
-CONTROLS = "controls"  # where wells of controls lead to
+CONTROLS, PICTURES = "controls", "pictures"  # places of the page that are gone to
 COLUMNS = (
     *("compound", "dose", "wells", "on-target", "on-target low", "on-target high"),
     *("on-target p corrected", "off-target", "off-target low", "off-target high"),
@@ -109,7 +110,7 @@ def make_report(
         _make_table(analysis.positions, list(analysis.positions.columns)),
         "<h2>Compounds</h2>",
         _describe_hits(analysis.hits),
-        *(["<h2>Hits in pictures</h2>", *_show_fields(shown)] if shown else []),
+        *([f'<h2 id="{PICTURES}">Hits in pictures</h2>', *_show_fields(shown)] if shown else []),
         *(
             ["<h2>Doses</h2>", _make_table(analysis.doses, list(analysis.doses.columns))]
             if len(analysis.doses)
@@ -280,19 +281,20 @@ def _make_table(table: pd.DataFrame, columns: Sequence[str], *, anchors: bool = 
 
 
 def _show_fields(shown: Sequence[ShownField]) -> Iterable[str]:
-    before = None
-    for field in shown:
-        place = _anchor(field.compound, field.dose)
-        if place != before:
-            dose = "" if np.isnan(field.dose) else f", dose {field.dose:g}"
-            yield f'<h3><a href="#{place}">{_text(field.compound)}{dose}</a></h3>'
-            before = place
-        pictures = "".join(
-            f'<img alt="{_text(field.title)}" src="data:image/png;base64,{b64encode(one).decode()}">'
-            for one in field.pictures
-        )
-        words = "".join(f"<p>{_text(one)}</p>" for one in field.words)
-        yield f"<p><b>{_text(field.title)}</b></p>{words}{pictures}"
+    for place, fields in groupby(shown, key=lambda one: _anchor(one.compound, one.dose)):
+        several = list(fields)
+        dose = "" if np.isnan(several[0].dose) else f", dose {several[0].dose:g}"
+        yield f'<h3><a href="#{place}">{_text(several[0].compound)}{dose}</a></h3>'
+        yield f'<div class="maps">{"".join(map(_show_field, several))}</div>'
+
+
+def _show_field(field: ShownField) -> str:
+    pictures = "".join(
+        f'<img alt="{_text(field.title)}" src="data:image/png;base64,{b64encode(one).decode()}">'
+        for one in field.pictures
+    )
+    words = "".join(f"<br>{_text(one)}" for one in field.words)
+    return f"<figure>{pictures}<figcaption>{_text(field.title)}{words}</figcaption></figure>"
 
 
 def _number(value: Any) -> str:

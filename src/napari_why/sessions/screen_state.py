@@ -427,8 +427,15 @@ def _read_hits(folder: Path) -> pd.DataFrame:
     path = folder / "hits.csv"
     if not path.exists():  # a plate of controls alone
         return pd.DataFrame()
-    # a compound may be called NA, or by a number, or begin as a formula does, against which tables protect
-    hits = pd.read_csv(path, converters=dict.fromkeys(WORDS_OF_HITS, plain_cell))
+    names = list(pd.read_csv(path, nrows=0).columns)
+    words = [name for name in names if name in WORDS_OF_HITS]
+    # a compound may be called NA, or by a number: cells of text are what they are, and only numbers are missing
+    missing = {name: [""] for name in names if name not in words}
+    hits = pd.read_csv(
+        path, dtype=dict.fromkeys(words, str), keep_default_na=False, na_values=missing
+    )
+    for name in words:  # or begin as a formula does, against which tables are protected
+        hits[name] = [plain_cell(value) for value in hits[name]]
     return hits.loc[(~is_hit(hits)).sort_values(kind="stable").index].reset_index(drop=True)
 
 
