@@ -32,18 +32,31 @@ def test_the_truth_scores_one_and_doing_nothing_scores_nothing() -> None:
 def test_a_distance_stands_beside_that_of_as_many_real_images() -> None:
     random = np.random.default_rng(0)
     real = random.normal(size=(20, 3)) * [1, 100, 0]
-    apart, floor = measure_frechet(real[:10], real)
-    assert apart == pytest.approx(0, abs=1e-9)
+    apart, floor = measure_frechet(real, real)
     assert floor > 0.1
-    # in units of real images, and of as many images whatever there is
-    shifted = real + np.array([real[:, 0].std(), 2 * real[:, 1].std(), 0])
-    assert measure_frechet(shifted[:10], real) == pytest.approx((5, floor))
-    assert measure_frechet(shifted, real) == pytest.approx((5, floor))
-    few = measure_frechet(shifted[:4], real)
-    assert few[0] == pytest.approx(5)
-    assert few[1] > floor
+    assert apart < floor  # some images are on both sides
+    # of as many images whatever there is
+    fewer, floor_of_fewer = measure_frechet(real[:4], real)
+    assert floor_of_fewer > 2 * floor
     assert np.isnan(measure_frechet(real[:1], real)).all()
     assert np.isnan(measure_frechet(real, real[:3])).all()
+    # in units of real images
+    many = random.normal(size=(4000, 3)) * [1, 100, 0]
+    shifted = many + np.array([many[:, 0].std(), 2 * many[:, 1].std(), 0])
+    assert measure_frechet(shifted, many) == pytest.approx((5, 0), abs=0.1)
+
+
+def test_the_floor_does_not_hang_on_the_order_of_the_images() -> None:
+    random = np.random.default_rng(0)
+    wells = np.repeat(random.normal(size=(8, 4)), 16, axis=0)
+    by_well = wells + 0.3 * random.normal(size=wells.shape)
+    other = by_well + 0.5
+    mixed = random.permutation(len(by_well))
+    sorted_by_well = measure_frechet(other, by_well)
+    shuffled = measure_frechet(other[random.permutation(len(other))], by_well[mixed])
+    # whole wells on either side came to a floor as large as the distance
+    assert sorted_by_well == pytest.approx(shuffled, rel=0.5)
+    assert sorted_by_well[0] > 2 * sorted_by_well[1]
 
 
 @settings(deadline=None, max_examples=25)

@@ -10,13 +10,21 @@ from typing import Annotated, Any
 from napari_why.adversarial import DcganGame, DcganOptions, PlayResult, play
 from napari_why.core.console import shows_progress
 from napari_why.core.errors import CancellationError
-from napari_why.core.events import Cancelled, Message, OnEvent, ignore_event, never_cancelled
+from napari_why.core.events import (
+    Cancelled,
+    Message,
+    OnEvent,
+    StopRequest,
+    ignore_event,
+    never_cancelled,
+)
 from napari_why.core.options import Help, Label, Range, Unit
 from napari_why.core.record import package_versions
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.after_training import part_of
 from napari_why.fitting.fit_options import ImageOptions
+from napari_why.fitting.left_out import LeftOut
 from napari_why.generation.image_generator import ImageGenerator
 from napari_why.generation.sample_report import MOST, SampleReport, report_samples
 from napari_why.images import PixelSize
@@ -140,15 +148,20 @@ def fit_generator(
     generator = ImageGenerator(
         game.plain_generator(), preprocessing, classes, threads=chosen.threads or None
     )
-    report = None
+    # held-out images are read here for the first time: one that cannot be must not cost the generator
+    further, report = LeftOut(on_event, StopRequest(cancelled)), None
     if result.status == "done" and not cancelled():
-        report = _report(generator, dataset, examples, on_event)
+        report = further.attempt(
+            "distances of samples to real images",
+            lambda: _report(generator, dataset, examples, on_event, cancelled),
+        )
     card = describe_play(
         train,
         chosen.to_dict(),
         result,
         pixel_size=asdict(size),
         samples=None if report is None else report.to_dict(),
+        left_out=further.entries,
     )
     return replace(generator, card=card)
 
@@ -200,12 +213,24 @@ def evaluate_generator(
         train, generator.preprocessing, dataset.classes, on_event, never_cancelled
     )
     return _report(
-        generator, dataset, examples, on_event, classifier=classifier, counts=counts, most=most
+        generator,
+        dataset,
+        examples,
+        on_event,
+        never_cancelled,
+        classifier=classifier,
+        counts=counts,
+        most=most,
     )
 
 
 def _report(
-    generator: ImageGenerator, dataset: Dataset, train: Examples, on_event: OnEvent, **further: Any
+    generator: ImageGenerator,
+    dataset: Dataset,
+    train: Examples,
+    on_event: OnEvent,
+    cancelled: Cancelled,
+    **further: Any,
 ) -> SampleReport | None:
     """Compare samples with training images, beside images of the test wells, else those of validation."""
     if len(train.labels) < FEWEST_COMPARED:
@@ -215,7 +240,7 @@ def _report(
     held_out = None
     if part is not None and len(part) >= FEWEST_COMPARED:
         held_out = read_examples(
-            part, generator.preprocessing, dataset.classes, on_event, never_cancelled
+            part, generator.preprocessing, dataset.classes, on_event, cancelled
         )
     report = report_samples(generator, train, held_out, dataset.classes, **further)
     for sentence in report.sentences:
