@@ -36,7 +36,7 @@ def test_a_distance_stands_beside_that_of_as_many_real_images() -> None:
     assert floor > 0.1
     assert apart < floor  # some images are on both sides
     # of as many images whatever there is
-    fewer, floor_of_fewer = measure_frechet(real[:4], real)
+    _, floor_of_fewer = measure_frechet(real[:4], real)
     assert floor_of_fewer > 2 * floor
     assert np.isnan(measure_frechet(real[:1], real)).all()
     assert np.isnan(measure_frechet(real, real[:3])).all()

@@ -138,6 +138,34 @@ def test_change_asks_about_what_is_in_use(opening, plate, tmp_path: Path) -> Non
     assert panel.where.text().startswith("cells")
 
 
+def test_change_tells_the_answers_of_what_is_in_use_and_not_those_before(opening, plate) -> None:
+    panel = opening.dataset
+    panel.open_location(*plate)
+    panel.use()
+    two = ("DMSO", "FCCP")
+    opening.state.dataset = Dataset.from_plate(*plate, label="drug", classes=two)
+    panel.change.click()
+    assert panel.choices.classes.names() == two
+    panel.use()
+    survey = panel._survey
+    panel.change.click()  # what was answered here is at hand
+    assert panel._survey is survey
+
+
+@pytest.mark.parametrize("group", ["batch", ("batch", "drug"), ("well",), None])
+def test_what_is_kept_together_stays(opening, plate, group) -> None:
+    opening.state.dataset = Dataset.from_plate(*plate, label="drug", group=group)
+    panel = opening.dataset
+    panel.change.click()
+    kept = panel.choices.choices().group
+    assert kept == (group if group != ("well",) else "auto")
+    assert "w and e" not in panel.choices.group.currentText()
+    panel.use()
+    assert opening.message.kind != "error", opening.message.text()
+    expected = (group,) if isinstance(group, str) else group or ()
+    assert opening.state.dataset.group_columns == expected
+
+
 def test_of_images_in_memory_nothing_can_be_asked(opening) -> None:
     opening.dataset.open_simulated()
     assert opening.dataset.change.isHidden()

@@ -296,11 +296,21 @@ class Survey:
             only=None if only is None else (only[0], tuple(only[1])),
         )
 
-    def comes_from(self, opened_as: Mapping[str, Any]) -> bool:
-        """Tell whether a data set that was opened so comes from what is surveyed here."""
-        places = ("location", "plate_map", "pattern", "well_pattern", "sheet")
-        mine = self._describe(Choices())
-        return all(mine.get(name) == opened_as.get(name) for name in places)
+    def opens(self, opened_as: Mapping[str, Any], choices: Choices) -> bool:
+        """Tell whether a data set is what is opened here with some answers, whatever its split.
+
+        Parameters
+        ----------
+        opened_as : mapping
+            :attr:`Dataset.opened_as` of the data set.
+        choices : Choices
+
+        Returns
+        -------
+        bool
+        """
+        unsplit = {name: value for name, value in opened_as.items() if name != "split_seed"}
+        return unsplit == self._describe(choices)
 
     def _describe(self, choices: Choices) -> dict[str, Any]:
         """Return how the same images are opened in one call; see :attr:`Dataset.opened_as`."""

@@ -244,7 +244,7 @@ class DataChoices(QtWidgets.QWidget):
         return Choices(
             label=str(self.column.currentData() or "label"),
             classes=self.classes.names() if self.classes.names(ticked=False) else None,
-            group=AUTOMATIC if group is None else (str(group) or None),
+            group=AUTOMATIC if group is None else (group or None),
             channels=self.channel_names() or None,
             only=only,
         )
@@ -259,10 +259,16 @@ class DataChoices(QtWidgets.QWidget):
             for name in set(self.classes.names()) - set(choices.classes):
                 self.classes.tick(name, False)
         if choices.group != AUTOMATIC:
-            group = NONE if choices.group is None else choices.group
-            if self.group.findData(group) < 0:
-                self.group.addItem(f"images of one {' and '.join(group)}", group)
-            self.group.setCurrentIndex(self.group.findData(group))
+            group = choices.group or NONE
+            columns = (group,) if isinstance(group, str) else group
+            told = f"images of one {' and '.join(columns)}"
+            place = self.group.findData(group)
+            if place < 0 and self.group.itemText(0) == told:
+                place = 0  # those that are taken of themselves
+            elif place < 0:
+                self.group.addItem(told, group)
+                place = self.group.count() - 1
+            self.group.setCurrentIndex(place)
         for field, name in zip(self.channels, choices.channels or (), strict=False):
             field.setText(name)
 

@@ -267,7 +267,7 @@ class DatasetPanel(Panel):
     def ask_again(self) -> None:
         """Ask once more which images are meant; of a data set that was opened elsewhere too."""
         dataset = self.dock.state.dataset
-        if dataset is None or (self._survey and self._survey.comes_from(dataset.opened_as)):
+        if dataset is None or self._answers_are_of(dataset):
             self._show_steps(asking=True)
             return
         opened_as = dataset.opened_as
@@ -289,6 +289,15 @@ class DatasetPanel(Panel):
             self._show_look(look)
 
         self.dock.run("Looking at names", work, show, self._explain_names)
+
+    def _answers_are_of(self, dataset: "Dataset") -> bool:
+        """Tell whether what is answered here is what a data set was opened with."""
+        if self._survey is None:
+            return False
+        answers = self.choices.choices()
+        if answers.channels == self._found_names():
+            answers = replace(answers, channels=None)  # as they are opened
+        return self._survey.opens(dataset.opened_as, answers)
 
     def use(self) -> None:
         """Read the images that are meant, and share them as the data set in use."""
