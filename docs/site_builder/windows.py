@@ -60,8 +60,9 @@ def take_pictures(folder: Path) -> str:
                 env={**os.environ, "XDG_CONFIG_HOME": settings},
             )
     except subprocess.TimeoutExpired:
+        logger.warning("the tour of the window took more than %s seconds", LONGEST)
         return f"the window did not answer within {LONGEST} seconds"
     except subprocess.CalledProcessError as error:
-        logger.info(error.stderr)
+        logger.warning("the tour of the window failed: %s", error.stderr)  # there was a display
         return "the window could not be opened"
     return ""

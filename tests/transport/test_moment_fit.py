@@ -20,7 +20,7 @@ from napari_why.transport.moment_fit import (
     prior_precision,
     start_near,
 )
-from napari_why.transport.parametric_map import fit_channel
+from napari_why.transport.parametric_map import ParametricMap, fit_channel
 from napari_why.transport.pixel_maps import smooth
 
 GAIN = (*ALWAYS, "gain")
@@ -206,3 +206,15 @@ def test_the_same_wells_taken_for_independent_images_show_what_is_not_there() ->
         first = torch.isin(wells, drawn)
         called.append(fit_channel(images[first], images[~first], 1, (0,)).terms)
     assert any(called)
+
+
+def test_images_of_a_single_well_are_no_evidence(source: Tensor) -> None:
+    target = dimmed(cells(30, 1))
+    of_each, of_one = torch.arange(30) // 3, torch.zeros(30, dtype=torch.int64)
+    several = ParametricMap.fit(source, target, (0,), groups=(of_each, of_each))
+    single = ParametricMap.fit(source, target, (0,), groups=(of_each, of_one))
+    assert several is not None
+    assert single is not None
+    assert several.evidence > 0
+    assert single.terms
+    assert single.evidence == 0

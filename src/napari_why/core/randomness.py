@@ -36,7 +36,7 @@ def seed_from(rng: "int | np.random.Generator") -> int:
     Raises
     ------
     ParameterError
-        Anything else.
+        Anything else, or a number that is too large for a seed.
 
     Examples
     --------
@@ -51,11 +51,11 @@ def seed_from(rng: "int | np.random.Generator") -> int:
 
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(LARGEST_SEED))
-    if isinstance(rng, Integral) and not isinstance(rng, bool) and int(rng) >= 0:
+    if isinstance(rng, Integral) and not isinstance(rng, bool) and 0 <= int(rng) <= LARGEST_SEED:
         return int(rng)
     raise ParameterError(
-        f"rng: found {rng!r:.80}; expected a whole number of 0 or more, or a numpy.random.Generator "
-        "(numpy.random.default_rng(...))"
+        f"rng: found {rng!r:.80}; expected a whole number from 0 to {LARGEST_SEED}, or a "
+        "numpy.random.Generator (numpy.random.default_rng(...))"
     )
 
 

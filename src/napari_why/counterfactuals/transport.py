@@ -8,6 +8,7 @@ from torch import Tensor
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.options import DETAILS, Help, Label, Range, ShownWith
+from napari_why.core.randomness import LARGEST_SEED
 from napari_why.counterfactuals.method import (
     Complete,
     LatentPath,
@@ -34,9 +35,6 @@ from napari_why.transport.responding_cells import CellSamples, RespondingCells
 
 if TYPE_CHECKING:
     from napari_why.model import Classifier
-
-# As far as seeds of the other verbs go: what every generator of random numbers takes.
-LARGEST_SEED = 2**31 - 1
 
 
 def lacks_transport(classifier: "Classifier") -> str | None:

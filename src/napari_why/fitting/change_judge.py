@@ -421,7 +421,8 @@ class ChangeJudge:
         few = self._few_numbers()
         if name != "curve" or self._nearness.known or few is None:
             return False
-        return not few.terms or not few.terms <= BRIGHTNESS
+        # without evidence, as of a single well, it tells of nothing
+        return not few.terms or (few.evidence > 0 and not few.terms <= BRIGHTNESS)
 
     def is_nearer_than_unchanged(self, name: str) -> bool | None:
         """Tell whether images surely come nearer to real ones by a change; None where nothing tells."""

@@ -22,8 +22,8 @@ from napari_why.transport.pixel_maps import smooth
 # Groups (wells) drawn anew, to see which differences of distances are chance: one in six is one standard
 # error. Images of one group are alike, so that single ones drawn would call chance sure.
 DRAWS, AS_NEAR = 400, 1 / 6
-# Wells of which draws tell how wells differ: between classes that differ by chance alone a change was called
-# surely nearer in a sixth of the cases with four wells of each, in a fiftieth with eight.
+# Wells of which draws tell how wells differ: drawn anew they spread by sqrt((n - 1) / n) of what wells do, of
+# fewer than five too little by more than an eighth, so that chance would be called sure.
 FEWEST_GROUPS = 5
 
 

@@ -200,7 +200,8 @@ class ParametricMap:
         locked : sequence of int
             Channels that stay; distances are measured from their structures.
         groups : (Tensor, Tensor), int64, shape (N,), (M,), optional
-            See :class:`~.moment_fit.MomentFit`.
+            See :class:`~.moment_fit.MomentFit`. Where all images of a class are of one, a change is found
+            and has no evidence.
         cancelled : callable
             Asked between two terms; what was found by then is returned.
         each_channel : callable
@@ -225,6 +226,9 @@ class ParametricMap:
             each_channel()
         if not locked:
             _find_changes_beside(found, (source, target), groups, cancelled)
+        if groups is not None and min(len(torch.unique(part)) for part in groups) < 2:
+            # of one well nobody knows how wells differ: images of it are many, and no evidence
+            found = {channel: replace(change, evidence=0.0) for channel, change in found.items()}
         return cls(tuple(found.values()))
 
     def __call__(self, images: Tensor) -> Tensor:
