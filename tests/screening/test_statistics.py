@@ -465,6 +465,42 @@ def test_other_change_is_found_by_chance_as_often_as_p_says(controls):
     assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.25)
 
 
+def nothing_on_plates(rng, plates, negative, positive=0, samples=4, dimensions=6):
+    """Latents of wells that do nothing: of each plate controls, then samples; a plate has light of its own."""
+    roles = np.repeat(["negative", "positive", "sample"], [negative, positive, samples])
+    role, plate = np.tile(roles, plates), np.repeat(np.arange(plates), len(roles))
+    points = rng.normal(0, 1, (len(role), dimensions)) + 3 * rng.normal(0, 1, plates)[plate, None]
+    points[role == "positive", 0] += 6
+    return points, [f"P{one}" for one in plate], role
+
+
+@pytest.mark.parametrize(
+    ("plates", "negative", "positive"),
+    [(10, 4, 0), (20, 2, 0), (3, 16, 0), (10, 4, 1), (10, 4, 3), (5, 8, 3)],
+)
+def test_other_change_by_chance_is_no_rarer_with_few_controls_on_many_plates(
+    plates, negative, positive
+):
+    p = []
+    for seed in range(12):
+        points, names, role = nothing_on_plates(
+            np.random.default_rng(seed), plates, negative, positive
+        )
+        off = OffTarget(points, names, role == "negative", role == "positive")
+        samples = np.flatnonzero(role == "sample")
+        # two wells of one plate
+        p += [off.score(samples[one : one + 2]).p for one in range(0, len(samples), 2)]
+    # those of a plate share its controls: a bound, and no exact test
+    assert np.mean(np.array(p) <= 0.05) < 0.09
+
+
+def test_other_change_is_not_judged_where_controls_are_alone_on_their_plates():
+    points, names, role = nothing_on_plates(np.random.default_rng(0), 12, 1, 2)
+    off = OffTarget(points, names, role == "negative", role == "positive")
+    assert not off.fine
+    assert np.isnan(off.score(np.flatnonzero(role == "sample")[:2]).p)
+
+
 def test_change_along_the_line_of_the_controls_is_no_other_change():
     points, mixed, negative, positive = screen_of(np.random.default_rng(11), 40, 6)
     along, across = np.arange(80, 83), np.arange(83, 86)
