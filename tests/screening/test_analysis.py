@@ -238,6 +238,27 @@ def test_controls_are_judged_by_plate_and_together(found):
     assert flattered != controls.loc[("P3", "log-odds of healthy", "Z'"), "value"]
 
 
+def test_one_negative_control_a_plate_tells_of_no_spread():
+    wells = screened()
+    negative = wells[wells["Metadata_Role"] == "negative control"]
+    first = negative.groupby("Metadata_Plate").head(1).index
+    few = wells.drop(index=negative.index.difference(first)).reset_index(drop=True)
+    controls = analyse_screen(few, OPTIONS).controls
+    together = controls[controls["plate"] == "all"]
+    assert len(together) == 8
+    assert together[["value", "low", "high"]].isna().all(axis=None)
+    assert (together["negative wells"] == 3).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_plates_without_negative_controls_have_an_analysis():
+    wells = screened()
+    wells = wells[wells["Metadata_Role"] != "negative control"].reset_index(drop=True)
+    found = analyse_screen(wells, OPTIONS)
+    assert found.controls.empty
+    assert any("there is no negative control" in one for one in found.warnings)
+
+
 def test_a_gradient_is_told_and_drift_too(found):
     said = " ".join(analyse_screen(screened(gradient=2.0), OPTIONS).sentences)
     assert "rows and columns explain" in said

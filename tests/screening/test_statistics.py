@@ -33,6 +33,7 @@ from napari_why.screening.statistics import (
     robust_z_prime,
     score_residuals,
     separate,
+    separate_plates,
     shape_of,
     share_places,
     ssmd,
@@ -110,6 +111,51 @@ def test_too_few_wells_have_no_interval_and_say_so():
     (rough, *_) = separate(NEGATIVE, POSITIVE, draws=500)
     assert (rough.note, rough.low < rough.value < rough.high) == ("rough: of 5 wells", True)
     assert all("not defined" in item.note for item in separate(NEGATIVE[:1], POSITIVE, draws=9))
+
+
+def controls_on_plates(seed, negative, positive, plates=8):
+    """Controls four deviations apart, which is a Z' of -0.5, of plates that lie elsewhere each."""
+    rng = np.random.default_rng(seed)
+    light = 3 * rng.normal(0, 1, plates)
+    names = [
+        np.repeat([f"P{one}" for one in range(plates)], count) for count in (negative, positive)
+    ]
+    groups = [
+        middle + np.repeat(light, count) + rng.normal(0, 1, plates * count)
+        for middle, count in ((0.0, negative), (4.0, positive))
+    ]
+    return *groups, tuple(names)
+
+
+@pytest.mark.parametrize(("negative", "positive"), [(2, 8), (2, 2), (4, 1), (8, 8)])
+def test_the_interval_of_all_plates_holds_the_truth_as_often_as_it_says(negative, positive):
+    found = []
+    for seed in range(40):
+        controls = controls_on_plates(seed, negative, positive)
+        found.append(separate_plates(*controls, draws=150, seed=seed)[0])
+    held = sum(one.low <= -0.5 <= one.high for one in found)
+    # of so few wells a bootstrap holds a little less than the 95 % it says
+    assert stats.binom.cdf(held, 40, 0.85) > 0.01
+    # the errors of the centres make positive ones that are alone on their plates vary more
+    alone = 3 * ((1 + 1 / negative) ** 0.5 - 1) / 4 if positive == 1 else 0.0
+    assert np.mean([one.value for one in found]) == pytest.approx(-0.5 - alone, abs=0.12)
+
+
+def test_all_plates_by_hand():
+    negative, positive = np.array([-1.0, 1, 9, 11, 30]), np.array([4.0, 6, 15, 32])
+    found = separate_plates(negative, positive, (list("aabbc"), list("aabc")), draws=9)
+    by_name = {one.measure: one for one in found}
+    # two degrees of freedom of the negative ones; of the positive ones one, so about the mean of all
+    way = np.array([4.0, 6, 5, 2])
+    noise = np.sqrt(4 / 2 + way.var(ddof=1))
+    assert by_name["SSMD"].value == pytest.approx(way.mean() / noise)
+    assert "no interval: of 2 wells more than plates" in by_name["SSMD"].note
+
+
+def test_of_controls_that_are_alone_on_their_plates_nothing_is_told():
+    found = separate_plates(*controls_on_plates(0, 1, 8), draws=99)
+    assert all(np.isnan([one.value, one.low, one.high]).all() for one in found)
+    assert {one.note for one in found} == {"not defined: too few wells more than plates"}
 
 
 # plates

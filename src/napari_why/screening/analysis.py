@@ -24,6 +24,7 @@ from napari_why.screening.statistics import (
     plate_shape,
     score_residuals,
     separate,
+    separate_plates,
 )
 from napari_why.screening.tables import (
     B_SCORE,
@@ -200,22 +201,22 @@ def _separate_controls(wells: pd.DataFrame, options: ScreenOptions, score: str) 
     (probability,) = probability_columns([options.healthy])
     rows: list[dict[str, Any]] = []
     parts = [(str(plate), part) for plate, part in wells.groupby(PLATE, sort=False)]
-    # of all plates together each is moved such that its negative controls have the mean of all
     parts += [(ALL, wells)] if len(parts) > 1 else []
     for plate, part in parts:
         for column in (probability, score):
             if column not in part:
                 continue
             values = part[column].to_numpy(float)
-            if plate == ALL:
-                centres = plate_centres(values[:, None], list(part[PLATE]), find_controls(part)[0])[
-                    :, 0
-                ]
-                values = values - centres + np.nanmean(centres)
-            groups = [values[mask & ~np.isnan(values)] for mask in find_controls(part)]
-            if not all(len(group) for group in groups):
+            known = [mask & ~np.isnan(values) for mask in find_controls(part)]
+            negative, positive = (values[mask] for mask in known)
+            if not (len(negative) and len(positive)):
                 continue
-            found = separate(*groups, draws=options.draws, seed=options.seed)
+            chance = {"draws": options.draws, "seed": options.seed}
+            if plate == ALL:
+                first, second = (list(part[PLATE][mask]) for mask in known)
+                found = separate_plates(negative, positive, (first, second), **chance)
+            else:
+                found = separate(negative, positive, **chance)
             rows += [
                 {
                     "plate": plate,
@@ -224,8 +225,8 @@ def _separate_controls(wells: pd.DataFrame, options: ScreenOptions, score: str) 
                     "value": item.value,
                     "low": item.low,
                     "high": item.high,
-                    "negative wells": len(groups[0]),
-                    "positive wells": len(groups[1]),
+                    "negative wells": len(negative),
+                    "positive wells": len(positive),
                     "note": item.note,
                 }
                 for item in found

@@ -312,7 +312,7 @@ class OffTarget:
             rest = [others, *(kind for place, kind in enumerate(kinds) if place != number)]
             root, axis = _sphere(_about_means(rest), toward)
             squares[left_out] = _off_line((apart @ root)[None], axis)[0] / variance
-        return squares[~np.isnan(squares)]
+        return np.asarray(squares[~np.isnan(squares)])
 
     def _vary_centres(self, plates: NDArray[np.str_], left_out: int) -> float:
         """Return what the centres of plates add to the variance of a well minus the mean of the others."""
