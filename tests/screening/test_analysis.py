@@ -6,6 +6,7 @@ import pytest
 
 from napari_why.screening import ScreenOptions, analyse_screen, is_hit
 from napari_why.screening.tables import AREA, count_kinds, gather_wells, order_columns
+from napari_why.simulation.wells import WellsDesign, simulate_wells
 
 OPTIONS = ScreenOptions(negative="DMSO", positive="healthy", draws=200)
 # Way to healthy and change across it, in deviations of a well.
@@ -148,6 +149,24 @@ def test_the_number_that_tells_of_other_change_is_named():
     assert hits.loc["full", "largest change size"] < -3
 
 
+def leave(wells, role, count):
+    """Leave so many wells of a role on each plate."""
+    own = wells[wells["Metadata_Role"] == role]
+    first = own.groupby("Metadata_Plate").head(count).index
+    return wells.drop(index=own.index.difference(first)).reset_index(drop=True)
+
+
+def test_that_no_texture_could_be_tested_alone_is_said():
+    wells = simulate_wells(WellsDesign(compounds=20, controls=8, plates=4))
+    one_positive = leave(wells, "positive control", 1)
+    found = analyse_screen(one_positive, OPTIONS)
+    assert (found.hits["largest change"] != "").all()
+    assert not any("tested alone" in one for one in found.warnings)
+    neither = analyse_screen(leave(one_positive, "negative control", 1), OPTIONS)
+    assert (neither.hits["largest change"] == "").all()
+    assert any("no texture was tested alone" in one for one in neither.warnings)
+
+
 def test_two_wells_that_show_no_other_change_are_said_to_leave_it_open(found):
     hits = analyse_screen(screened(2), OPTIONS).hits.set_index("compound")
     assert set(hits["other change"]) <= {
@@ -240,10 +259,7 @@ def test_controls_are_judged_by_plate_and_together(found):
 
 def test_one_negative_control_a_plate_tells_of_no_spread():
     wells = screened()
-    negative = wells[wells["Metadata_Role"] == "negative control"]
-    first = negative.groupby("Metadata_Plate").head(1).index
-    few = wells.drop(index=negative.index.difference(first)).reset_index(drop=True)
-    controls = analyse_screen(few, OPTIONS).controls
+    controls = analyse_screen(leave(wells, "negative control", 1), OPTIONS).controls
     together = controls[controls["plate"] == "all"]
     assert len(together) == 8
     assert together[["value", "low", "high"]].isna().all(axis=None)

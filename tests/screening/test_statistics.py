@@ -649,6 +649,28 @@ def test_the_largest_change_is_that_of_a_bonferroni_corrected_t_test():
     assert found.p == pytest.approx(4 * 2 * stats.t.sf(-beyond / error, 19))
 
 
+@pytest.mark.parametrize(("negative", "positive"), [(8, 1), (1, 8), (4, 0)])
+def test_a_kind_of_controls_that_tells_of_no_deviation_leaves_the_test_to_the_other(
+    negative, positive
+):
+    p = []
+    for seed in range(6):
+        points, names, role = nothing_on_plates(
+            np.random.default_rng(seed), 8, negative, positive, samples=8
+        )
+        samples = np.flatnonzero(role == "sample")
+        points[samples[-1], 3] += 12
+        change = LargestChange(points, names, role == "negative", role == "positive")
+        assert change.score(samples[-1:]).place == 3
+        assert change.score(samples[-1:]).p < 1e-3
+        p += [change.score(samples[one : one + 2]).p for one in range(0, len(samples) - 2, 2)]
+    assert np.mean(np.array(p) <= 0.05) < 0.08
+    points, names, role = nothing_on_plates(np.random.default_rng(0), 8, 1, 1)
+    none = LargestChange(points, names, role == "negative", role == "positive")
+    assert not none.fine
+    assert none.score(np.flatnonzero(role == "sample")[:2]).place == -1
+
+
 @pytest.mark.parametrize("heavy", [False, True])
 def test_a_largest_change_of_nothing_is_found_as_often_as_p_says(heavy):
     p = []

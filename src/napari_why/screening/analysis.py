@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
 from napari_why.measurement.statistics import correct_p
-from napari_why.screening.hits import BACKWARD, describe_hits, find_controls, judge_compounds
+from napari_why.screening.hits import (
+    BACKWARD,
+    describe_hits,
+    find_controls,
+    has_texture_tests,
+    judge_compounds,
+)
 from napari_why.screening.layout import Alignment, find_alignment, warn_of_layout
 from napari_why.screening.options import ScreenOptions
 from napari_why.screening.statistics import (
@@ -44,6 +50,7 @@ from napari_why.screening.tables import (
     log_odds_column,
     names_of,
     order_columns,
+    texture_columns,
 )
 from napari_why.training.metrics import probability_columns
 
@@ -130,6 +137,7 @@ def analyse_screen(
     warnings = (
         *_warn_of_way(controls, score, options, backward=backward),
         *_warn(wells, positions, aligned),
+        *_warn_of_textures(wells, hits),
     )
     said = [
         *warnings,
@@ -321,6 +329,14 @@ def _warn(
                 f"({row['explained by chance']:.0%} by chance); trust B scores more"
             )
     yield from _warn_of_drift(wells, negative)
+
+
+def _warn_of_textures(wells: pd.DataFrame, hits: pd.DataFrame) -> Iterator[str]:
+    if len(hits) and texture_columns(wells) and not has_texture_tests(hits):
+        yield (
+            "no texture was tested alone: expected 4 and more negative controls, and 3 and more wells of either "
+            "kind of controls beyond one a plate; other change of one texture may go unseen"
+        )
 
 
 def _warn_of_columns(

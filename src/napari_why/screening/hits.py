@@ -97,6 +97,22 @@ def is_hit(hits: pd.DataFrame) -> "pd.Series[bool]":
     return hits["finding"].isin([TOWARDS, MIXED])
 
 
+def has_texture_tests(hits: pd.DataFrame) -> bool:
+    """Tell whether textures could be tested one by one.
+
+    Parameters
+    ----------
+    hits : DataFrame
+        Of :func:`judge_compounds`.
+
+    Returns
+    -------
+    bool
+        False without textures or compounds, and where controls tell of no deviation.
+    """
+    return not hits.empty and bool((hits["largest change"] != "").any())
+
+
 def judge_compounds(wells: pd.DataFrame, options: ScreenOptions, *, backward: bool) -> Judged:
     """Score every compound and dose, correct p, and say what it does.
 
