@@ -6,7 +6,7 @@ import pytest
 
 from napari_why.screening import ScreenOptions, analyse_screen, is_hit
 from napari_why.screening.tables import AREA, count_kinds, gather_wells, order_columns
-from napari_why.simulation.wells import WellsDesign, simulate_wells
+from napari_why.simulation.wells import NAMES, WellsDesign, simulate_wells
 
 OPTIONS = ScreenOptions(negative="DMSO", positive="healthy", draws=200)
 # Way to healthy and change across it, in deviations of a well.
@@ -165,6 +165,23 @@ def test_that_no_texture_could_be_tested_alone_is_said():
     neither = analyse_screen(leave(one_positive, "negative control", 1), OPTIONS)
     assert (neither.hits["largest change"] == "").all()
     assert any("no texture was tested alone" in one for one in neither.warnings)
+
+
+def test_compounds_that_do_nothing_are_not_active_for_sharing_a_plate():
+    active = []
+    for seed in range(3):
+        design = WellsDesign(compounds=20, controls=4, plates=8, active=0, other=0, seed=seed)
+        wells = simulate_wells(design)
+        latents = {name: f"latent {place}" for place, name in enumerate(NAMES)}
+        wells = wells.rename(columns=latents)
+        # two wells of each compound, both on one plate
+        sample, number = wells["Metadata_Role"] == "sample", np.arange(len(wells)) // 2
+        wells.loc[sample, "Metadata_Compound"] = [f"C{one}" for one in number[sample]]
+        hits = analyse_screen(wells, OPTIONS).hits
+        assert (hits["plates"] == 1).all()
+        active += (hits["activity p"] <= 0.1).tolist()
+    # those of a plate share its controls: a bound, and no exact test
+    assert np.mean(active) < 0.14
 
 
 def test_two_wells_that_show_no_other_change_are_said_to_leave_it_open(found):

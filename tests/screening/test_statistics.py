@@ -418,6 +418,44 @@ def test_activity_of_nothing_is_called_so_as_often_as_p_says():
     assert np.isnan(measure_activity(far[:1], far).precision)
 
 
+@pytest.mark.parametrize(
+    ("plates", "negative", "wells", "together"),
+    [(4, 4, 2, True), (4, 8, 2, True), (4, 4, 3, True), (4, 4, 2, False), (6, 2, 3, False)],
+)
+def test_activity_of_wells_with_a_centre_in_common_is_no_more_often_found_than_p_says(
+    plates, negative, wells, together
+):
+    p = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        names = np.repeat([f"P{one}" for one in range(plates)], negative)
+        own = np.full(wells, "P0") if together else np.array([f"P{one}" for one in range(wells)])
+        every, control = np.r_[own, names], np.arange(wells + len(names)) >= wells
+        points = rng.normal(0, 1, (len(every), 8))
+        points -= plate_centres(points, every.tolist(), control)
+        found = measure_activity(
+            points[:wells], points[wells:], (own.tolist(), names.tolist()), draws=99, seed=seed
+        )
+        p.append(found.p)
+    for level in (0.05, 0.1, 0.2):
+        assert stats.binom.sf(sum(one <= level for one in p) - 1, 300, level) > 0.001
+
+
+def test_p_of_activity_on_plates_counts_the_choices_of_each():
+    rng = np.random.default_rng(3)
+    far = np.array([9.0, 0, 0]) + rng.normal(0, 0.1, (3, 3))
+    controls = rng.normal(0, 1, (9, 3))
+    # 5 * 4 / 2 choices on a, 6 on b
+    shared = measure_activity(far, controls, (list("aab"), list("aaabbbbbc")), draws=1000)
+    assert shared.p == 1 / 60
+    # one well of each of two plates that keep a control: 4 and 3 wells, or 4 or 3 and 3 on c
+    apart = measure_activity(far[:2], controls, (list("ab"), list("aaabbcccd")), draws=1000)
+    assert apart.p == pytest.approx(1 / (4 * 3 + 4 * 3 + 3 * 3))
+    # a plate without controls has nothing to be exchanged with
+    alone = measure_activity(far[:2], controls, (list("xx"), ["a"] * 9), draws=99)
+    assert (alone.precision, alone.p) == (1, 1)
+
+
 def test_ties_speak_against_the_compound():
     same = np.ones((6, 3))
     found = measure_activity(same[:2], same[2:])

@@ -165,7 +165,8 @@ def describe_methods(
         "their plates, one-sided t test by the deviation of negative control wells. Off-target: distance of "
         "the mean latents and textures from the line through both controls, in the space in which the "
         "controls' covariance (Ledoit & Wolf 2004) is round, against left-out control wells; "
-        f"{texture}. Activity: mean average precision with a permutation p (Kalinin et al. 2025). "
+        f"{texture}. Activity: mean average precision with a permutation p (Kalinin et al. 2025), of choices "
+        "with as many wells on a plate as the compound has, centred again on the controls that are left. "
         + (NULL_OF_SAMPLES if options.most_inactive else "Chance was that of the control wells. ")
         + "p values were corrected after Benjamini & Hochberg (1995), on-target ones apart for compounds with "
         f"and without other change; findings hold at {options.false_discovery_rate:.0%}.",
