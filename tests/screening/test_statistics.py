@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score
 
 from napari_why.core.errors import ParameterError
 from napari_why.measurement.statistics import correct_p
+from napari_why.screening import ScreenOptions, analyse_screen
 from napari_why.screening.statistics import (
     MEASURES,
     LargestChange,
@@ -770,6 +771,46 @@ def test_hits_hold_the_rate_of_false_ones_that_is_asked_for(changes):
         shares.append((chosen & ~active).sum() / max(chosen.sum(), 1))
     # 5 % and what chance of 40 screens adds to it: two standard errors, and none that is 0
     assert np.mean(shares) <= 0.05 + 2 * np.std(shares) / 40**0.5
+    # that grows with the faults, and this does not: shares of 0 to 1 vary no more than screens with and without any
+    assert np.sum(shares) <= stats.binom.ppf(0.95, 40, 0.05)
+
+
+def wells_of_one_plate(design, positive):
+    """A screen whose compounds have their wells side by side on one plate, with so many positive ones a plate."""
+    table = simulate_wells(design)
+    own = table[table[ROLE] == POSITIVE_ROLE]
+    table = table.drop(index=own.index.difference(own.groupby(PLATE).head(positive).index))
+    sample = (table[ROLE] == "sample").to_numpy()
+    number = np.arange(sample.sum()) // 2
+    table.loc[sample, "Metadata_Compound"] = [f"C{one}" for one in number]
+    return table.reset_index(drop=True)
+
+
+@pytest.mark.parametrize(
+    ("positive", "changes"),
+    [
+        (0, {"controls": 4, "plates": 10}),
+        (1, {"controls": 4, "plates": 10}),
+        (4, {"controls": 4, "plates": 10}),
+        (0, {"controls": 2, "plates": 16}),
+        (16, {"controls": 16, "plates": 3}),
+    ],
+    ids=str,
+)
+def test_p_of_a_screen_hold_where_wells_of_compounds_share_a_plate(positive, changes):
+    towards, other = [], []
+    options = ScreenOptions(negative="DMSO", positive="healthy", draws=100, most_inactive=False)
+    for seed in range(2):
+        design = WellsDesign(compounds=20, active=0, other=0, seed=seed, **changes)
+        hits = analyse_screen(wells_of_one_plate(design, positive), options).hits
+        assert hits["on-target p"].notna().all() == bool(positive)
+        towards += hits["on-target p"].dropna().tolist()
+        other += hits["off-target p"].tolist()
+    assert len(other) >= 60
+    # compounds share their plate's controls, some ten of them: chance of a third as many as there are
+    for p in filter(len, (towards, other)):
+        most = stats.binom.ppf(0.99, len(p) // 3, 0.05) / (len(p) // 3)
+        assert np.mean(np.array(p) <= 0.05) <= most
 
 
 def test_few_controls_give_no_score():
