@@ -6,6 +6,7 @@ import pytest
 
 from napari_why.screening import ScreenOptions, analyse_screen, is_hit
 from napari_why.screening.tables import AREA, count_kinds, gather_wells, order_columns
+from napari_why.simulation.wells import NAMES, WellsDesign, simulate_wells
 
 OPTIONS = ScreenOptions(negative="DMSO", positive="healthy", draws=200)
 # Way to healthy and change across it, in deviations of a well.
@@ -148,6 +149,41 @@ def test_the_number_that_tells_of_other_change_is_named():
     assert hits.loc["full", "largest change size"] < -3
 
 
+def leave(wells, role, count):
+    """Leave so many wells of a role on each plate."""
+    own = wells[wells["Metadata_Role"] == role]
+    first = own.groupby("Metadata_Plate").head(count).index
+    return wells.drop(index=own.index.difference(first)).reset_index(drop=True)
+
+
+def test_that_no_texture_could_be_tested_alone_is_said():
+    wells = simulate_wells(WellsDesign(compounds=20, controls=8, plates=4))
+    one_positive = leave(wells, "positive control", 1)
+    found = analyse_screen(one_positive, OPTIONS)
+    assert (found.hits["largest change"] != "").all()
+    assert not any("tested alone" in one for one in found.warnings)
+    neither = analyse_screen(leave(one_positive, "negative control", 1), OPTIONS)
+    assert (neither.hits["largest change"] == "").all()
+    assert any("no texture was tested alone" in one for one in neither.warnings)
+
+
+def test_compounds_that_do_nothing_are_not_active_for_sharing_a_plate():
+    active = []
+    for seed in range(3):
+        design = WellsDesign(compounds=20, controls=4, plates=8, active=0, other=0, seed=seed)
+        wells = simulate_wells(design)
+        latents = {name: f"latent {place}" for place, name in enumerate(NAMES)}
+        wells = wells.rename(columns=latents)
+        # two wells of each compound, both on one plate
+        sample, number = wells["Metadata_Role"] == "sample", np.arange(len(wells)) // 2
+        wells.loc[sample, "Metadata_Compound"] = [f"C{one}" for one in number[sample]]
+        hits = analyse_screen(wells, OPTIONS).hits
+        assert (hits["plates"] == 1).all()
+        active += (hits["activity p"] <= 0.1).tolist()
+    # those of a plate share its controls: a bound, and no exact test
+    assert np.mean(active) < 0.14
+
+
 def test_two_wells_that_show_no_other_change_are_said_to_leave_it_open(found):
     hits = analyse_screen(screened(2), OPTIONS).hits.set_index("compound")
     assert set(hits["other change"]) <= {
@@ -236,6 +272,24 @@ def test_controls_are_judged_by_plate_and_together(found):
     assert min(each) * 0.8 < together < max(each) * 1.2
     flattered = controls.loc[("P3", "probability of healthy", "Z'"), "value"]
     assert flattered != controls.loc[("P3", "log-odds of healthy", "Z'"), "value"]
+
+
+def test_one_negative_control_a_plate_tells_of_no_spread():
+    wells = screened()
+    controls = analyse_screen(leave(wells, "negative control", 1), OPTIONS).controls
+    together = controls[controls["plate"] == "all"]
+    assert len(together) == 8
+    assert together[["value", "low", "high"]].isna().all(axis=None)
+    assert (together["negative wells"] == 3).all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_plates_without_negative_controls_have_an_analysis():
+    wells = screened()
+    wells = wells[wells["Metadata_Role"] != "negative control"].reset_index(drop=True)
+    found = analyse_screen(wells, OPTIONS)
+    assert found.controls.empty
+    assert any("there is no negative control" in one for one in found.warnings)
 
 
 def test_a_gradient_is_told_and_drift_too(found):

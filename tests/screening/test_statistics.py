@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score
 
 from napari_why.core.errors import ParameterError
 from napari_why.measurement.statistics import correct_p
+from napari_why.screening import ScreenOptions, analyse_screen
 from napari_why.screening.statistics import (
     MEASURES,
     LargestChange,
@@ -33,6 +34,7 @@ from napari_why.screening.statistics import (
     robust_z_prime,
     score_residuals,
     separate,
+    separate_plates,
     shape_of,
     share_places,
     ssmd,
@@ -110,6 +112,51 @@ def test_too_few_wells_have_no_interval_and_say_so():
     (rough, *_) = separate(NEGATIVE, POSITIVE, draws=500)
     assert (rough.note, rough.low < rough.value < rough.high) == ("rough: of 5 wells", True)
     assert all("not defined" in item.note for item in separate(NEGATIVE[:1], POSITIVE, draws=9))
+
+
+def controls_on_plates(seed, negative, positive, plates=8):
+    """Controls four deviations apart, which is a Z' of -0.5, of plates that lie elsewhere each."""
+    rng = np.random.default_rng(seed)
+    light = 3 * rng.normal(0, 1, plates)
+    names = [
+        np.repeat([f"P{one}" for one in range(plates)], count) for count in (negative, positive)
+    ]
+    groups = [
+        middle + np.repeat(light, count) + rng.normal(0, 1, plates * count)
+        for middle, count in ((0.0, negative), (4.0, positive))
+    ]
+    return *groups, tuple(names)
+
+
+@pytest.mark.parametrize(("negative", "positive"), [(2, 8), (2, 2), (4, 1), (8, 8)])
+def test_the_interval_of_all_plates_holds_the_truth_as_often_as_it_says(negative, positive):
+    found = []
+    for seed in range(40):
+        controls = controls_on_plates(seed, negative, positive)
+        found.append(separate_plates(*controls, draws=150, seed=seed)[0])
+    held = sum(one.low <= -0.5 <= one.high for one in found)
+    # of so few wells a bootstrap holds a little less than the 95 % it says
+    assert stats.binom.cdf(held, 40, 0.85) > 0.01
+    # the errors of the centres make positive ones that are alone on their plates vary more
+    alone = 3 * ((1 + 1 / negative) ** 0.5 - 1) / 4 if positive == 1 else 0.0
+    assert np.mean([one.value for one in found]) == pytest.approx(-0.5 - alone, abs=0.12)
+
+
+def test_all_plates_by_hand():
+    negative, positive = np.array([-1.0, 1, 9, 11, 30]), np.array([4.0, 6, 15, 32])
+    found = separate_plates(negative, positive, (list("aabbc"), list("aabc")), draws=9)
+    by_name = {one.measure: one for one in found}
+    # two degrees of freedom of the negative ones; of the positive ones one, so about the mean of all
+    way = np.array([4.0, 6, 5, 2])
+    noise = np.sqrt(4 / 2 + way.var(ddof=1))
+    assert by_name["SSMD"].value == pytest.approx(way.mean() / noise)
+    assert "no interval: of 2 wells more than plates" in by_name["SSMD"].note
+
+
+def test_of_controls_that_are_alone_on_their_plates_nothing_is_told():
+    found = separate_plates(*controls_on_plates(0, 1, 8), draws=99)
+    assert all(np.isnan([one.value, one.low, one.high]).all() for one in found)
+    assert {one.note for one in found} == {"not defined: too few wells more than plates"}
 
 
 # plates
@@ -372,6 +419,44 @@ def test_activity_of_nothing_is_called_so_as_often_as_p_says():
     assert np.isnan(measure_activity(far[:1], far).precision)
 
 
+@pytest.mark.parametrize(
+    ("plates", "negative", "wells", "together"),
+    [(4, 4, 2, True), (4, 8, 2, True), (4, 4, 3, True), (4, 4, 2, False), (6, 2, 3, False)],
+)
+def test_activity_of_wells_with_a_centre_in_common_is_no_more_often_found_than_p_says(
+    plates, negative, wells, together
+):
+    p = []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        names = np.repeat([f"P{one}" for one in range(plates)], negative)
+        own = np.full(wells, "P0") if together else np.array([f"P{one}" for one in range(wells)])
+        every, control = np.r_[own, names], np.arange(wells + len(names)) >= wells
+        points = rng.normal(0, 1, (len(every), 8))
+        points -= plate_centres(points, every.tolist(), control)
+        found = measure_activity(
+            points[:wells], points[wells:], (own.tolist(), names.tolist()), draws=99, seed=seed
+        )
+        p.append(found.p)
+    for level in (0.05, 0.1, 0.2):
+        assert stats.binom.sf(sum(one <= level for one in p) - 1, 300, level) > 0.001
+
+
+def test_p_of_activity_on_plates_counts_the_choices_of_each():
+    rng = np.random.default_rng(3)
+    far = np.array([9.0, 0, 0]) + rng.normal(0, 0.1, (3, 3))
+    controls = rng.normal(0, 1, (9, 3))
+    # 5 * 4 / 2 choices on a, 6 on b
+    shared = measure_activity(far, controls, (list("aab"), list("aaabbbbbc")), draws=1000)
+    assert shared.p == 1 / 60
+    # one well of each of two plates that keep a control: 4 and 3 wells, or 4 or 3 and 3 on c
+    apart = measure_activity(far[:2], controls, (list("ab"), list("aaabbcccd")), draws=1000)
+    assert apart.p == pytest.approx(1 / (4 * 3 + 4 * 3 + 3 * 3))
+    # a plate without controls has nothing to be exchanged with
+    alone = measure_activity(far[:2], controls, (list("xx"), ["a"] * 9), draws=99)
+    assert (alone.precision, alone.p) == (1, 1)
+
+
 def test_ties_speak_against_the_compound():
     same = np.ones((6, 3))
     found = measure_activity(same[:2], same[2:])
@@ -463,6 +548,42 @@ def test_other_change_is_found_by_chance_as_often_as_p_says(controls):
     # the 60 of a plate share its controls, so that they are not independent: a bound, and no exact test
     assert np.mean(np.array(p) <= 0.05) < 0.12
     assert np.mean(np.array(p) <= 0.5) == pytest.approx(0.5, abs=0.25)
+
+
+def nothing_on_plates(rng, plates, negative, positive=0, samples=4, dimensions=6):
+    """Latents of wells that do nothing: of each plate controls, then samples; a plate has light of its own."""
+    roles = np.repeat(["negative", "positive", "sample"], [negative, positive, samples])
+    role, plate = np.tile(roles, plates), np.repeat(np.arange(plates), len(roles))
+    points = rng.normal(0, 1, (len(role), dimensions)) + 3 * rng.normal(0, 1, plates)[plate, None]
+    points[role == "positive", 0] += 6
+    return points, [f"P{one}" for one in plate], role
+
+
+@pytest.mark.parametrize(
+    ("plates", "negative", "positive"),
+    [(10, 4, 0), (20, 2, 0), (3, 16, 0), (10, 4, 1), (10, 4, 3), (5, 8, 3)],
+)
+def test_other_change_by_chance_is_no_rarer_with_few_controls_on_many_plates(
+    plates, negative, positive
+):
+    p = []
+    for seed in range(12):
+        points, names, role = nothing_on_plates(
+            np.random.default_rng(seed), plates, negative, positive
+        )
+        off = OffTarget(points, names, role == "negative", role == "positive")
+        samples = np.flatnonzero(role == "sample")
+        # two wells of one plate
+        p += [off.score(samples[one : one + 2]).p for one in range(0, len(samples), 2)]
+    # those of a plate share its controls: a bound, and no exact test
+    assert np.mean(np.array(p) <= 0.05) < 0.09
+
+
+def test_other_change_is_not_judged_where_controls_are_alone_on_their_plates():
+    points, names, role = nothing_on_plates(np.random.default_rng(0), 12, 1, 2)
+    off = OffTarget(points, names, role == "negative", role == "positive")
+    assert not off.fine
+    assert np.isnan(off.score(np.flatnonzero(role == "sample")[:2]).p)
 
 
 def test_change_along_the_line_of_the_controls_is_no_other_change():
@@ -567,6 +688,28 @@ def test_the_largest_change_is_that_of_a_bonferroni_corrected_t_test():
     assert found.p == pytest.approx(4 * 2 * stats.t.sf(-beyond / error, 19))
 
 
+@pytest.mark.parametrize(("negative", "positive"), [(8, 1), (1, 8), (4, 0)])
+def test_a_kind_of_controls_that_tells_of_no_deviation_leaves_the_test_to_the_other(
+    negative, positive
+):
+    p = []
+    for seed in range(6):
+        points, names, role = nothing_on_plates(
+            np.random.default_rng(seed), 8, negative, positive, samples=8
+        )
+        samples = np.flatnonzero(role == "sample")
+        points[samples[-1], 3] += 12
+        change = LargestChange(points, names, role == "negative", role == "positive")
+        assert change.score(samples[-1:]).place == 3
+        assert change.score(samples[-1:]).p < 1e-3
+        p += [change.score(samples[one : one + 2]).p for one in range(0, len(samples) - 2, 2)]
+    assert np.mean(np.array(p) <= 0.05) < 0.08
+    points, names, role = nothing_on_plates(np.random.default_rng(0), 8, 1, 1)
+    none = LargestChange(points, names, role == "negative", role == "positive")
+    assert not none.fine
+    assert none.score(np.flatnonzero(role == "sample")[:2]).place == -1
+
+
 @pytest.mark.parametrize("heavy", [False, True])
 def test_a_largest_change_of_nothing_is_found_as_often_as_p_says(heavy):
     p = []
@@ -628,6 +771,46 @@ def test_hits_hold_the_rate_of_false_ones_that_is_asked_for(changes):
         shares.append((chosen & ~active).sum() / max(chosen.sum(), 1))
     # 5 % and what chance of 40 screens adds to it: two standard errors, and none that is 0
     assert np.mean(shares) <= 0.05 + 2 * np.std(shares) / 40**0.5
+    # that grows with the faults, and this does not: shares of 0 to 1 vary no more than screens with and without any
+    assert np.sum(shares) <= stats.binom.ppf(0.95, 40, 0.05)
+
+
+def wells_of_one_plate(design, positive):
+    """A screen whose compounds have their wells side by side on one plate, with so many positive ones a plate."""
+    table = simulate_wells(design)
+    own = table[table[ROLE] == POSITIVE_ROLE]
+    table = table.drop(index=own.index.difference(own.groupby(PLATE).head(positive).index))
+    sample = (table[ROLE] == "sample").to_numpy()
+    number = np.arange(sample.sum()) // 2
+    table.loc[sample, "Metadata_Compound"] = [f"C{one}" for one in number]
+    return table.reset_index(drop=True)
+
+
+@pytest.mark.parametrize(
+    ("positive", "changes"),
+    [
+        (0, {"controls": 4, "plates": 10}),
+        (1, {"controls": 4, "plates": 10}),
+        (4, {"controls": 4, "plates": 10}),
+        (0, {"controls": 2, "plates": 16}),
+        (16, {"controls": 16, "plates": 3}),
+    ],
+    ids=str,
+)
+def test_p_of_a_screen_hold_where_wells_of_compounds_share_a_plate(positive, changes):
+    towards, other = [], []
+    options = ScreenOptions(negative="DMSO", positive="healthy", draws=100, most_inactive=False)
+    for seed in range(2):
+        design = WellsDesign(compounds=20, active=0, other=0, seed=seed, **changes)
+        hits = analyse_screen(wells_of_one_plate(design, positive), options).hits
+        assert hits["on-target p"].notna().all() == bool(positive)
+        towards += hits["on-target p"].dropna().tolist()
+        other += hits["off-target p"].tolist()
+    assert len(other) >= 60
+    # compounds share their plate's controls, some ten of them: chance of a third as many as there are
+    for p in filter(len, (towards, other)):
+        most = stats.binom.ppf(0.99, len(p) // 3, 0.05) / (len(p) // 3)
+        assert np.mean(np.array(p) <= 0.05) <= most
 
 
 def test_few_controls_give_no_score():

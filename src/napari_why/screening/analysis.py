@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
 from napari_why.measurement.statistics import correct_p
-from napari_why.screening.hits import BACKWARD, describe_hits, find_controls, judge_compounds
+from napari_why.screening.hits import (
+    BACKWARD,
+    describe_hits,
+    find_controls,
+    has_texture_tests,
+    judge_compounds,
+)
 from napari_why.screening.layout import Alignment, find_alignment, warn_of_layout
 from napari_why.screening.options import ScreenOptions
 from napari_why.screening.statistics import (
@@ -24,6 +30,7 @@ from napari_why.screening.statistics import (
     plate_shape,
     score_residuals,
     separate,
+    separate_plates,
 )
 from napari_why.screening.tables import (
     B_SCORE,
@@ -43,6 +50,7 @@ from napari_why.screening.tables import (
     log_odds_column,
     names_of,
     order_columns,
+    texture_columns,
 )
 from napari_why.training.metrics import probability_columns
 
@@ -129,6 +137,7 @@ def analyse_screen(
     warnings = (
         *_warn_of_way(controls, score, options, backward=backward),
         *_warn(wells, positions, aligned),
+        *_warn_of_textures(wells, hits),
     )
     said = [
         *warnings,
@@ -200,22 +209,22 @@ def _separate_controls(wells: pd.DataFrame, options: ScreenOptions, score: str) 
     (probability,) = probability_columns([options.healthy])
     rows: list[dict[str, Any]] = []
     parts = [(str(plate), part) for plate, part in wells.groupby(PLATE, sort=False)]
-    # of all plates together each is moved such that its negative controls have the mean of all
     parts += [(ALL, wells)] if len(parts) > 1 else []
     for plate, part in parts:
         for column in (probability, score):
             if column not in part:
                 continue
             values = part[column].to_numpy(float)
-            if plate == ALL:
-                centres = plate_centres(values[:, None], list(part[PLATE]), find_controls(part)[0])[
-                    :, 0
-                ]
-                values = values - centres + np.nanmean(centres)
-            groups = [values[mask & ~np.isnan(values)] for mask in find_controls(part)]
-            if not all(len(group) for group in groups):
+            known = [mask & ~np.isnan(values) for mask in find_controls(part)]
+            negative, positive = (values[mask] for mask in known)
+            if not (len(negative) and len(positive)):
                 continue
-            found = separate(*groups, draws=options.draws, seed=options.seed)
+            chance = {"draws": options.draws, "seed": options.seed}
+            if plate == ALL:
+                first, second = (list(part[PLATE][mask]) for mask in known)
+                found = separate_plates(negative, positive, (first, second), **chance)
+            else:
+                found = separate(negative, positive, **chance)
             rows += [
                 {
                     "plate": plate,
@@ -224,8 +233,8 @@ def _separate_controls(wells: pd.DataFrame, options: ScreenOptions, score: str) 
                     "value": item.value,
                     "low": item.low,
                     "high": item.high,
-                    "negative wells": len(groups[0]),
-                    "positive wells": len(groups[1]),
+                    "negative wells": len(negative),
+                    "positive wells": len(positive),
                     "note": item.note,
                 }
                 for item in found
@@ -320,6 +329,14 @@ def _warn(
                 f"({row['explained by chance']:.0%} by chance); trust B scores more"
             )
     yield from _warn_of_drift(wells, negative)
+
+
+def _warn_of_textures(wells: pd.DataFrame, hits: pd.DataFrame) -> Iterator[str]:
+    if len(hits) and texture_columns(wells) and not has_texture_tests(hits):
+        yield (
+            "no texture was tested alone: expected 4 and more negative controls, and 3 and more wells of either "
+            "kind of controls beyond one a plate; other change of one texture may go unseen"
+        )
 
 
 def _warn_of_columns(

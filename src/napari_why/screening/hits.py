@@ -97,6 +97,22 @@ def is_hit(hits: pd.DataFrame) -> "pd.Series[bool]":
     return hits["finding"].isin([TOWARDS, MIXED])
 
 
+def has_texture_tests(hits: pd.DataFrame) -> bool:
+    """Tell whether textures could be tested one by one.
+
+    Parameters
+    ----------
+    hits : DataFrame
+        Of :func:`judge_compounds`.
+
+    Returns
+    -------
+    bool
+        False without textures or compounds, and where controls tell of no deviation.
+    """
+    return not hits.empty and bool((hits["largest change"] != "").any())
+
+
 def judge_compounds(wells: pd.DataFrame, options: ScreenOptions, *, backward: bool) -> Judged:
     """Score every compound and dose, correct p, and say what it does.
 
@@ -229,7 +245,7 @@ def _score_compounds(
             "on-target in latents": by_network.along(own),
             **other.score(own),
             **({} if left is None else _columns("change left", left.score(own), with_p=False)),
-            **_activity(by_network, own, negative, options),
+            **_activity(by_network, own, negative, wells[PLATE].to_numpy(str), options),
             **_describe_wells(part, options),
         }
         for key, part, own in groups
@@ -286,14 +302,20 @@ def _change_left(
 
 
 def _activity(
-    space: OffTarget, own: Numbers, negative: Mask, options: ScreenOptions
+    space: OffTarget,
+    own: Numbers,
+    negative: Mask,
+    plates: NDArray[np.str_],
+    options: ScreenOptions,
 ) -> dict[str, float]:
     if not space.fine:
         return {"activity": np.nan, "activity by chance": np.nan, ACTIVITY_P: np.nan}
     profiles, known = space.profiles, space.known
+    kept, controls = own[known[own]], negative & known
     found = measure_activity(
-        profiles[own[known[own]]],
-        profiles[negative & known],
+        profiles[kept],
+        profiles[controls],
+        (plates[kept].tolist(), plates[controls].tolist()),
         draws=options.draws,
         seed=options.seed,
     )

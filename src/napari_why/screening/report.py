@@ -14,7 +14,7 @@ from napari_why.core.targets import MARK
 from napari_why.images.wells import spell_well, well_place
 from napari_why.screening.analysis import ScreenAnalysis
 from napari_why.screening.explained import ShownField
-from napari_why.screening.hits import is_hit
+from napari_why.screening.hits import has_texture_tests, is_hit
 from napari_why.screening.options import ScreenOptions
 from napari_why.screening.tables import (
     B_SCORE,
@@ -117,7 +117,10 @@ def make_report(
             else []
         ),
         "<h2>Methods</h2>",
-        *(f"<p>{_text(one)}</p>" for one in describe_methods(options, record)),
+        *(
+            f"<p>{_text(one)}</p>"
+            for one in describe_methods(options, record, has_texture_tests(analysis.hits))
+        ),
     ]
     head = (
         f'<meta charset="utf-8"><meta name="generator" content="{MARK}">'
@@ -127,7 +130,9 @@ def make_report(
     return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n'
 
 
-def describe_methods(options: ScreenOptions, record: Record) -> list[str]:
+def describe_methods(
+    options: ScreenOptions, record: Record, textures_alone: bool = True
+) -> list[str]:
     """Return how it was done, in sentences to cite.
 
     Parameters
@@ -135,11 +140,18 @@ def describe_methods(options: ScreenOptions, record: Record) -> list[str]:
     options : ScreenOptions
     record : Record
         Of the screen.
+    textures_alone : bool
+        Whether textures were tested one by one.
 
     Returns
     -------
     list of str
     """
+    texture = (
+        "and the one texture that lies furthest beyond both controls (t test, Bonferroni)"
+        if textures_alone
+        else "no texture was tested alone"
+    )
     versions = ", ".join(f"{name} {version}" for name, version in record.versions.items())
     explained = options.explaining
     said = [
@@ -152,9 +164,9 @@ def describe_methods(options: ScreenOptions, record: Record) -> list[str]:
         "On-target: mean place of a compound's wells between the negative (0) and positive (1) controls of "
         "their plates, one-sided t test by the deviation of negative control wells. Off-target: distance of "
         "the mean latents and textures from the line through both controls, in the space in which the "
-        "controls' covariance (Ledoit & Wolf 2004) is round, against left-out control wells; and the one "
-        "texture that lies furthest beyond both controls (t test, Bonferroni). Activity: mean average "
-        "precision with a permutation p (Kalinin et al. 2025). "
+        "controls' covariance (Ledoit & Wolf 2004) is round, against left-out control wells; "
+        f"{texture}. Activity: mean average precision with a permutation p (Kalinin et al. 2025), of choices "
+        "with as many wells on a plate as the compound has, centred again on the controls that are left. "
         + (NULL_OF_SAMPLES if options.most_inactive else "Chance was that of the control wells. ")
         + "p values were corrected after Benjamini & Hochberg (1995), on-target ones apart for compounds with "
         f"and without other change; findings hold at {options.false_discovery_rate:.0%}.",

@@ -7,6 +7,7 @@ from napari_why.screening.statistics.assay import (
     robust_ssmd,
     robust_z_prime,
     separate,
+    separate_plates,
     ssmd,
 )
 from napari_why.screening.statistics.dose_response import DoseResponse, fit_dose_response
@@ -67,6 +68,7 @@ __all__ = [
     "robust_z_prime",
     "score_residuals",
     "separate",
+    "separate_plates",
     "shape_of",
     "share_places",
     "ssmd",

@@ -1,6 +1,6 @@
 """How far controls stand apart: Z', SSMD and their robust forms, with intervals over wells."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,8 @@ Statistic = Callable[[Values, Values], float | None]
 FEWEST_FOR_INTERVAL = 4
 # Below, quantiles of a bootstrap are known to lie too near together: the interval is said to be rough.
 FEW = 8
+# Degrees of freedom of a deviation over plates; of one it is hardly known.
+FEWEST_FREE = 2
 # Share of the draws that a measure has to be defined for.
 MOST_DRAWS = 0.9
 # Ends of a 95 % interval, in per cent.
@@ -156,23 +158,115 @@ def separate(
         (rng.choice(negative, len(negative)), rng.choice(positive, len(positive)))
         for _ in range(draws if few >= FEWEST_FOR_INTERVAL else 0)
     ]
+    return _measure((negative, positive), samples, few, f"{few} wells")
+
+
+def separate_plates(
+    negative: Values,
+    positive: Values,
+    plates: tuple[Sequence[str], Sequence[str]],
+    *,
+    draws: int = 2000,
+    seed: int = 0,
+) -> list[Separation]:
+    """Return how far control wells of several plates stand apart, each judged by its plate.
+
+    Positive controls are taken from the mean of their plate's negative ones (of a plate without any, from
+    that of all). Deviations are those about the means of plates, with as many degrees of freedom fewer as
+    there are plates: a control that is alone on its plate tells of none. Where that leaves positive controls
+    fewer than two, theirs is about the mean of all, and holds the error of the centres too. Medians and
+    median absolute deviations are of the same values.
+
+    The interval is a bootstrap of deviations (Efron 1979): in each draw every well gets one of its kind, and
+    plates are centred again.
+
+    Parameters
+    ----------
+    negative, positive : ndarray, shape (n,) and (m,)
+        One value a well, without NaN; one negative well at least.
+    plates : (sequence of n str, sequence of m str)
+        Of the negative and of the positive wells.
+    draws, seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    list of Separation
+        One a measure; NaN of one that is not defined, with the reason.
+
+    Examples
+    --------
+    >>> negative, positive = np.array([-1.0, 1.0, 9.0, 11.0]), np.array([4.0, 6.0, 14.0, 16.0])
+    >>> found = separate_plates(negative, positive, (list("aabb"), list("aabb")), draws=0)
+    >>> [round(one.value, 2) for one in found if one.measure == "SSMD"]
+    [2.5]
+    """
+    names = np.unique([*plates[0], *plates[1]])
+    codes = [np.searchsorted(names, np.asarray(own)) for own in plates]
+    way = positive - _centre(negative, codes[0], len(names))[codes[1]]
+    within = len(way) - len(np.unique(codes[1])) >= FEWEST_FREE
+    if not within:
+        codes[1] = np.zeros(len(way), np.int64)
+    few = 1 + min(len(own) - len(np.unique(own)) for own in codes)
+    rng = np.random.default_rng(seed)
+    pools = [_stretch(group, own) for group, own in zip((negative, way), codes, strict=True)]
+    samples = []
+    for _ in range(draws if few >= FEWEST_FOR_INTERVAL else 0):
+        drawn, other = (rng.choice(pool, len(own)) for pool, own in zip(pools, codes, strict=True))
+        # deviations about the mean of all have the error of the centres in them
+        error = _centre(drawn, codes[0], len(names))[codes[1]] if within else 0.0
+        other = way.mean() + other - error
+        samples.append((_pool(drawn, codes[0]), _pool(other, codes[1]) + other.mean()))
+    groups = (_pool(negative, codes[0]), _pool(way, codes[1]) + way.mean())
+    if not all(map(len, groups)):
+        note = "not defined: too few wells more than plates"
+        return [Separation(name, float("nan"), note=note) for name in MEASURES]
+    return _measure(groups, samples, few, f"{few - 1} wells more than plates")
+
+
+def _centre(values: Values, codes: NDArray[np.int64], count: int) -> Values:
+    """Return the means of plates; of one without values, that of all."""
+    wells = np.bincount(codes, minlength=count)
+    sums = np.bincount(codes, values, minlength=count)
+    return np.where(wells > 0, sums / np.maximum(wells, 1), values.mean())
+
+
+def _pool(values: Values, codes: NDArray[np.int64]) -> Values:
+    """Return deviations about plates, of whose squares len - 1 make the variance; empty of too few."""
+    free = len(values) - len(np.unique(codes))
+    if free < FEWEST_FREE:
+        return np.empty(0)
+    deviations = values - _centre(values, codes, int(codes.max()) + 1)[codes]
+    return np.asarray(deviations * ((len(values) - 1) / free) ** 0.5)
+
+
+def _stretch(values: Values, codes: NDArray[np.int64]) -> Values:
+    """Return deviations about plates as large as those about means that were known, where there are any."""
+    wells = np.bincount(codes)[codes]
+    deviations = values - _centre(values, codes, int(codes.max()) + 1)[codes]
+    return np.asarray((deviations * (wells / np.maximum(wells - 1, 1)) ** 0.5)[wells > 1])
+
+
+def _measure(
+    groups: tuple[Values, Values], samples: list[tuple[Values, Values]], few: int, counted: str
+) -> list[Separation]:
+    """Return every measure, with the interval of the drawn samples; ``counted`` says of how many wells."""
     found = []
     for name, statistic in MEASURES.items():
-        value = statistic(negative, positive)
+        value = statistic(*groups)
         if value is None:
-            note = (
-                f"not defined: {len(negative)} and {len(positive)} wells, or no spread or distance"
-            )
+            wells = " and ".join(str(len(group)) for group in groups)
+            note = f"not defined: {wells} wells, or no spread or distance"
             found.append(Separation(name, float("nan"), note=note))
             continue
         drawn = [one for pair in samples if (one := statistic(*pair)) is not None]
         # draws of the same well again and again have no spread; of the others alone it would be too narrow
         if not drawn or len(drawn) < len(samples) * MOST_DRAWS:
-            note = f"no interval: of {few} wells"
+            note = f"no interval: of {counted}"
             found.append(Separation(name, value, note=note))
             continue
         low, high = np.percentile(drawn, ENDS)
-        note = f"rough: of {few} wells" if few < FEW else ""
+        note = f"rough: of {counted}" if few < FEW else ""
         found.append(Separation(name, value, float(low), float(high), note))
     return found
 

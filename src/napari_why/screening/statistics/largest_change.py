@@ -20,6 +20,10 @@ from napari_why.screening.statistics.scores import (
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+# Degrees of freedom about the plates' means from which a kind of controls tells a deviation: those of as many
+# wells on one plate as a deviation is ever taken from.
+FEWEST_FREE = FEWEST_CONTROLS - 1
+
 
 @dataclass(frozen=True)
 class Change:
@@ -52,6 +56,8 @@ class LargestChange:
     means of both controls is on the way and no other change, so that what is tested is the distance from
     that range. Its deviation is the larger one of both kinds of controls about the means of their plates;
     where their tails are heavier than normal, Student's t has fewer degrees of freedom (:func:`tail_freedom`).
+    A kind with fewer than three degrees of freedom (one well a plate, say) has no part in that; ``fine`` is
+    False where neither has more, or there are fewer than four negative controls.
 
     Parameters
     ----------
@@ -73,11 +79,13 @@ class LargestChange:
         self._plates = np.asarray(plates)
         self._centred = numbers - plate_centres(numbers, plates, self._used)
         kinds = [
-            _describe(self._centred[mask], self._plates[mask])
+            found
             for mask in (self._used, shown)
-            if mask.sum() >= FEWEST_CONTROLS
+            if (found := _describe(self._centred[mask], self._plates[mask]))[2] >= FEWEST_FREE
         ]
-        self.fine = all(free > 0 for _, _, free in kinds)
+        self.fine = bool(kinds)
+        if not self.fine:
+            return
         deviations = np.array([deviation for deviation, _, _ in kinds])
         # of the kind that varies more; of tails, of either
         self._deviation = deviations.max(axis=0)

@@ -173,8 +173,8 @@ class OffTarget:
     else be blamed for it. What is left of a compound's mean once its part along the line from the negative
     to the positive controls is taken off, is its other change.
 
-    How large that is by chance is learnt from control wells, each judged by the others, and taken of the
-    kind that lies further off. Squared distances are taken as of a scaled F distribution, as Hotelling's
+    How large that is by chance is learnt from control wells, each judged by the others (also the centre of its
+    plate is theirs), and taken of the kind that lies further off. Squared distances are taken as of a scaled F distribution, as Hotelling's
     T^2 has it (1931), with the mean of those of the controls; where they vary more than that, with as many
     fewer degrees of freedom as make the variance the same (Satterthwaite 1946).
 
@@ -212,9 +212,10 @@ class OffTarget:
             return
         self._points, self._known = points, known
         self._plates, self._used = np.asarray(plates), used
-        kinds = [points[mask] for mask in (used, shown) if mask.sum() >= FEWEST_CONTROLS]
+        masks = [mask for mask in (used, shown) if mask.sum() >= FEWEST_CONTROLS]
+        kinds = [points[mask] for mask in masks]
         self._root, self._axis = _sphere(_about_means(kinds), toward)
-        self._learn_chance(kinds, toward, len(set(np.asarray(plates)[used])))
+        self._learn_chance(kinds, [self._plates[mask] for mask in masks], toward)
 
     @property
     def profiles(self) -> Values:
@@ -258,27 +259,70 @@ class OffTarget:
         value, low, high = ((unit * one) ** 0.5 for one in (size, *ends))
         return Score(value, low, high, p)
 
-    def _learn_chance(self, kinds: list[Values], toward: Values | None, plates: int) -> None:
-        found = []
-        for number, controls in enumerate(kinds):
-            squares = np.empty(len(controls))
-            for left_out in range(len(controls)):
-                others = np.delete(controls, left_out, axis=0)
-                rest = [others, *(kind for place, kind in enumerate(kinds) if place != number)]
-                root, axis = _sphere(_about_means(rest), toward)
-                # from the mean of the others, as a compound is judged; that mean is uncertain
-                apart = (controls[left_out] - others.mean(axis=0)) @ root
-                squares[left_out] = _off_line(apart[None], axis)[0] / (1 + 1 / len(others))
-            found.append(squares)
+    def _learn_chance(
+        self, kinds: list[Values], places: list[NDArray[np.str_]], toward: Values | None
+    ) -> None:
+        found = [
+            squares
+            for number in range(len(kinds))
+            if len(squares := self._judge_left_out(kinds, places, number, toward))
+            >= FEWEST_CONTROLS
+        ]
+        self.fine = bool(found)
+        if not self.fine:
+            return
         squares = max(found, key=lambda one: float(one.mean()))
         mean, variation = float(squares.mean()), float(squares.var(ddof=1))
         wells = sum(map(len, kinds)) - len(kinds) + 1
-        free = max(wells - plates - self._points.shape[1], LEAST_FREE)
+        free = max(wells - len(set(self._plates[self._used])) - self._points.shape[1], LEAST_FREE)
         excess = variation / mean**2 * (free - 4) - 2 if mean > 0 else 0.0
         most = float(self._free_directions)
         self._free = free
         self._freedom = min(most, 2 * (free - 2) / excess) if excess > 0 else most
         self._scale = mean * (free - 2) / free if mean > 0 else 1.0
+
+    def _judge_left_out(
+        self,
+        kinds: list[Values],
+        places: list[NDArray[np.str_]],
+        number: int,
+        toward: Values | None,
+    ) -> Values:
+        """Return squared distances of the controls of one kind, each judged by the others, as of one well.
+
+        A negative control is part of the centre of its plate: its distance there is that from the others,
+        of m wells m / (m - 1) times as far, and the others have their own without it. That of a plate alone
+        tells nothing. A positive one is judged by the mean of the others.
+        """
+        controls, plates = kinds[number], places[number]
+        negative = number == 0
+        squares = np.full(len(controls), np.nan)
+        for left_out, plate in enumerate(plates):
+            others = np.delete(controls, left_out, axis=0)
+            beside = np.delete(plates, left_out) == plate
+            if negative and not beside.any():
+                continue
+            if negative:
+                shift = controls[left_out] / beside.sum()
+                others[beside] += shift
+                apart, variance = controls[left_out] + shift, 1 + 1 / beside.sum()
+            else:
+                apart = controls[left_out] - others.mean(axis=0)
+                variance = 1 + 1 / len(others) + self._vary_centres(plates, left_out)
+            rest = [others, *(kind for place, kind in enumerate(kinds) if place != number)]
+            root, axis = _sphere(_about_means(rest), toward)
+            squares[left_out] = _off_line((apart @ root)[None], axis)[0] / variance
+        return np.asarray(squares[~np.isnan(squares)])
+
+    def _vary_centres(self, plates: NDArray[np.str_], left_out: int) -> float:
+        """Return what the centres of plates add to the variance of a well minus the mean of the others."""
+        names = np.unique(plates)
+        weights = (names == plates[left_out]) - np.array(
+            [(np.delete(plates, left_out) == name).mean() for name in names]
+        )
+        # a plate without negative controls has the mean of all
+        counts = [int((self._used & (self._plates == name)).sum()) for name in names]
+        return float(sum(weights**2 / np.array([count or self.controls for count in counts])))
 
 
 def excess_kurtosis(residuals: Values) -> Values:
