@@ -20,9 +20,9 @@ from napari_why.core.errors import DatasetError, ModelFileError, ParameterError,
 from napari_why.core.events import Message
 from napari_why.screening import Engine, ScreenOptions, Shard, merge, plan_screen, screen
 from napari_why.screening import work as working
-from napari_why.screening.merge import TABLES
-from napari_why.screening.parts import part_path, read_facts, read_part
-from napari_why.screening.plan import read_dose, work_key
+from napari_why.screening.merge import TABLES, collect
+from napari_why.screening.parts import part_path, read_facts, read_part, read_plan, write_part
+from napari_why.screening.plan import WellTask, read_dose, work_key
 from napari_why.screening.tables import gather_wells, is_feature, latents_of
 from napari_why.screening.work import log_odds
 
@@ -305,6 +305,18 @@ def test_a_merge_refuses_two_screens_and_parts_of_another(
         merge([tmp_path / "altered"])
     with pytest.raises(WhyError, match="no plan of a screen"):
         merge([tmp_path])
+
+
+@pytest.mark.parametrize("first", ["lost", "done"])
+def test_a_merge_takes_a_well_that_was_done_before_one_that_was_lost(whole, tmp_path, first):
+    plan = read_plan(whole.folder)
+    plate, well, _, key = plan["wells"][0]
+    fields, _ = read_part(part_path(whole.folder, plate, well))
+    task = WellTask(plate, well, (), {})
+    lost = fields.assign(Metadata_error="died").drop(columns=list(filter(is_feature, fields)))
+    write_part(tmp_path, key, task, [], lost, None, lost=True)
+    folders = [tmp_path, whole.folder] if first == "lost" else [whole.folder, tmp_path]
+    pd.testing.assert_frame_equal(collect(folders, plan)[0], whole.fields)
 
 
 def test_another_classifier_at_the_same_place_is_refused(model, whole):

@@ -115,6 +115,8 @@ def collect(
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Return the fields of all wells in the order of the plan, each once, and all regions.
 
+    Of a well that several folders have the first is taken that a worker could do.
+
     Parameters
     ----------
     folders : sequence of Path
@@ -139,7 +141,9 @@ def collect(
     for plate, well, count, key in plan["wells"]:
         paths = [part_path(folder, plate, well) for folder in folders]
         told = {path: facts for path in paths if (facts := read_facts(path)) is not None}
-        fine = next((path for path, facts in told.items() if facts["key"] == key), None)
+        fitting = [path for path, facts in told.items() if facts["key"] == key]
+        # a well that no worker could do here may have been done there
+        fine = min(fitting, key=lambda path: bool(told[path]["lost"]), default=None)
         if fine is None:
             (mixed if told else missing).append(f"{plate} {well}")
             continue
