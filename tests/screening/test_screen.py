@@ -349,6 +349,51 @@ def test_explaining_every_field(model, plates, plate_map, tmp_path):
     assert {"Metadata_Plate", "Metadata_Well", "Metadata_Site"} <= set(regions)
 
 
+@pytest.mark.parametrize("raised", [False, True])
+def test_a_field_that_is_not_explained_counts_for_all_else(
+    whole, model, plates, plate_map, tmp_path, monkeypatch, raised
+):
+    original, refused = working.explain_one, "P1_A01_s2"
+
+    def explain(classifier, reference, options, folder):
+        if refused not in reference.name:
+            return original(classifier, reference, options, folder)
+        if raised:
+            raise WhyError("no room")
+        told = original(classifier, reference, replace(options, attribution=None), folder)
+        return replace(told, row={**told.row, "error": "explaining: no room"})
+
+    monkeypatch.setattr(working, "explain_one", explain)
+    told = []
+    found = screen(
+        model,
+        plates,
+        tmp_path / "out",
+        plate_map=plate_map,
+        shard="1/16",
+        attribution="saliency",
+        on_event=told.append,
+        **CONTROLS,
+    )
+    fields = found.fields.set_index(["Metadata_Well", "Metadata_Site"])
+    reason = "no room" if raised else "explaining: no room"
+    assert list(fields["Metadata_explanation error"]) == ["", reason, "", ""]
+    assert (fields["Metadata_error"] == "").all()
+    assert list(fields["share of evidence in DAPI"].isna()) == [False, True, False, False]
+    wells = gather_wells(found.fields).set_index(["Metadata_Plate", "Metadata_Well"])
+    well = wells.loc[("P1", "A01")]
+    assert (well["Metadata_fields"], well["Metadata_fields failed"]) == (2, 0)
+    before = whole.analysis.wells.set_index(["Metadata_Plate", "Metadata_Well"])
+    name = "log-odds of healthy"
+    assert well[name] == pytest.approx(before.loc[("P1", "A01"), name])
+    share = "share of evidence in DAPI"
+    assert well[share] == fields[share].iloc[0]  # of the other field alone
+    texts = [event.text for event in told if isinstance(event, Message)]
+    assert f"P1 A01: 1 of 2 fields were not explained: {reason}" in texts
+    assert not any("failed" in one for one in (*texts, *found.sentences))
+    assert "1 fields were not explained; the reasons stand in their rows" in found.sentences
+
+
 def test_what_is_asked_for_is_refused_before_the_work(model, plates, plate_map, tmp_path):
     for changes, reason in (
         ({"healthy": "well"}, "healthy: found 'well'"),
@@ -495,7 +540,7 @@ def test_a_shard_that_begins_anew_leaves_the_others_theirs(
 
 def test_a_record_is_complete_once_all_tables_are_there(whole, tmp_path, monkeypatch):
     def fail(*_args):
-        raise OSError("no room")
+        raise WhyError("no room")
 
     monkeypatch.setattr(merging, "make_report", fail)
     with pytest.raises(OSError, match="no room"):
