@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -11,7 +12,7 @@ from threading import Event
 
 import pytest
 
-from napari_why.core import executors
+from napari_why.core import cluster, executors
 from napari_why.core.errors import CancellationError, ParameterError, WhyError
 from napari_why.core.executors import MOST_IN_VAIN, TASKS_A_WORKER, Engine, compute_each
 
@@ -136,6 +137,97 @@ def test_a_local_worker_that_is_killed_again_and_again_costs_the_task_that_kills
     assert sorted(ended.stdout.splitlines()) == sorted(
         ["1 + 1|2|", "2 + 2|4|", f"{DIE[:5]}|None|{told}"]
     )
+
+
+# A scheduler that others use too, by its address: of a worker's two tasks one is begun when the work is
+# stopped, and ends in good order once it is told; the other one waits there, and is never begun.
+STOPPED_IN_ITS_MIDST = """
+import sys
+from pathlib import Path
+from functools import partial
+from distributed import LocalCluster
+from napari_why.core.executors import Engine, compute_each
+from waits import work
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    stop = folder / "stop"
+    settings = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    with LocalCluster(**settings) as cluster:
+        for item in compute_each(
+            partial(work, folder),
+            ["0", "1", "2", "3"],
+            Engine(scheduler=cluster.scheduler_address),
+            cancelled=lambda: bool(list(folder.glob("begun-*"))),
+            on_cancel=stop.touch,
+        ):
+            print("result", item.task, item.result)
+        # what the caller removes once the work has ended, as it thinks
+        stop.unlink()
+        print(*sorted(path.name for path in folder.glob("*-*")))
+        # the same worker works on, for others
+        print(*(item.result for item in compute_each(eval, ["1 + 1"], Engine(scheduler=cluster.scheduler_address))))
+        print(*sorted(path.name for path in folder.glob("*-*")))
+"""
+WAITS = """
+import time
+from napari_why.core.errors import CancellationError
+
+def work(folder, task):
+    (folder / f"begun-{task}").touch()
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if (folder / "stop").exists():
+            time.sleep(1)  # the rest of a field: whoever stops it has to wait for that
+            (folder / f"stopped-{task}").touch()
+            raise CancellationError("stopped")
+        time.sleep(0.01)
+    (folder / f"ended-{task}").touch()
+    return task
+"""
+
+
+def test_what_a_cluster_has_begun_is_waited_for_when_it_is_stopped(tmp_path):
+    pytest.importorskip("distributed")
+    (tmp_path / "waits.py").write_text(WAITS)
+    (tmp_path / "script.py").write_text(STOPPED_IN_ITS_MIDST)
+    (tmp_path / "seen").mkdir()
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    ended = subprocess.run(
+        [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "seen")],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines() == ["begun-0 stopped-0", "2", "begun-0 stopped-0"]
+
+
+def hold(folder):
+    (folder / "begun").touch()
+    while not (folder / "go on").exists():
+        time.sleep(0.01)
+    return "done"
+
+
+def test_a_task_that_a_worker_has_begun_is_not_cancelled(tmp_path):
+    distributed = pytest.importorskip("distributed")
+    local = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": None}
+    with (
+        distributed.Client(**local) as client,
+        cluster.ClusterExecutor(client, 60) as executor,
+    ):
+        one, two = executor.submit(hold, tmp_path), executor.submit(abs, -1)
+        try:
+            while not (tmp_path / "begun").exists():
+                time.sleep(0.01)
+            executor.cancel([one, two])
+            assert (one.cancelled(), two.cancelled()) == (False, True)
+        finally:
+            (tmp_path / "go on").touch()
+        assert one.result(60) == "done"
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,53 @@ def test_doses_along_columns_are_told_and_not_taken_out_with_the_place():
     assert (strong["B score of log-odds"] > 0).all()
 
 
+def duplicated_plate(*, together):
+    """Eight rows of ten compounds that do nothing, each in two wells of its row, and rows of their own effect.
+
+    Wells of a compound lie side by side, or all wells of a row are one compound's.
+    """
+    rng = np.random.default_rng(3)
+    rows = [
+        (f"{letter}{column + 2:02d}", f"C{letter}{0 if together else column // 2}", number)
+        for number, letter in enumerate("ABCDEFGH")
+        for column in range(20)
+    ]
+    controls = [
+        (f"{letter}{column:02d}", ("DMSO", "healthy")[(number + column) % 2], number)
+        for number, letter in enumerate("ABCDEFGH")
+        for column in (1, 22)
+    ]
+    wells = pd.DataFrame([*rows, *controls], columns=["Metadata_Well", "Metadata_Compound", "row"])
+    roles = {"DMSO": "negative control", "healthy": "positive control"}
+    values = 3.0 * wells["row"] + 8.0 * (wells["Metadata_Compound"] == "healthy")
+    return wells.drop(columns="row").assign(
+        **{
+            "Metadata_Plate": "P1",
+            "Metadata_Role": wells["Metadata_Compound"].map(roles).fillna("sample"),
+            "Metadata_quality": "",
+            "Metadata_fields": 1,
+            "Metadata_fields failed": 0,
+            "flagged": 0.0,
+            "log-odds of healthy": values + rng.normal(0, 1, len(wells)),
+        }
+    )
+
+
+def test_replicates_side_by_side_are_no_compound_of_a_row():
+    def rows_in_b_scores(found):
+        wells = found.wells[found.wells["Metadata_Role"] == "sample"]
+        row = wells["Metadata_Well"].str[0].map("ABCDEFGH".index)
+        return float(np.corrcoef(row, wells["B score of log-odds of healthy"])[0, 1])
+
+    beside = analyse_screen(duplicated_plate(together=False), OPTIONS)
+    assert not any("go with" in one for one in beside.warnings)
+    assert abs(rows_in_b_scores(beside)) < 0.1
+    # the effect of a row that is one compound's may be the compound's: it is left alone
+    whole = analyse_screen(duplicated_plate(together=True), OPTIONS)
+    assert any("compounds go with rows" in one for one in whole.warnings)
+    assert rows_in_b_scores(whole) > 0.9
+
+
 def test_compounds_in_the_same_well_of_each_plate_are_told(found):
     wells = screened(2)
     assert not any("in the same well" in one for one in analyse_screen(wells, OPTIONS).warnings)

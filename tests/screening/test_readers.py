@@ -103,6 +103,50 @@ def test_tables_of_others_are_not_written_over(found, plate):
         write_plate_tables(found.folder, plate, overwrite=True)
 
 
+@pytest.mark.filterwarnings("ignore:Consolidated metadata is currently not part")
+@pytest.mark.parametrize("version", [2, 3])
+def test_tables_of_a_plate_whose_metadata_are_consolidated_are_seen(found, tmp_path, version):
+    place = tmp_path / "P1.zarr"
+    about = {"plate": {"rows": [], "columns": [], "wells": []}}
+    zarr.open_group(place, mode="w", zarr_format=version).attrs.update(
+        {"ome": about} if version == 3 else about
+    )
+    zarr.consolidate_metadata(place)
+    write_plate_tables(found.folder, place)
+    with pytest.raises(WhyError, match="found a table conditions there already"):
+        write_plate_tables(found.folder, place)
+    assert write_plate_tables(found.folder, place, overwrite=True)
+    group = zarr.open_group(place, mode="r", use_consolidated=True)
+    assert sorted(group["tables"].group_keys()) == ["conditions", "wells"]
+    assert list(group["tables"].attrs["tables"]) == ["conditions", "wells"]
+    assert group["tables/wells"].attrs["type"] == "generic_table"
+
+
+def test_metadata_that_were_not_consolidated_are_left_so(found, plate):
+    write_plate_tables(found.folder, plate)
+    assert not list(plate.rglob(".zmetadata"))
+
+
+def test_wells_of_another_plate_are_not_written(found, plate, tmp_path):
+    one = tmp_path / "one"
+    one.mkdir()
+    wells = pd.read_parquet(found.folder / "wells.parquet")
+    wells[wells["Metadata_Plate"] == "P1"].to_parquet(one / "wells.parquet")
+    (one / "record.json").write_text("{}")
+    # the only plate of the screen, whose wells it has too: by its name it is another one
+    other = plate.rename(tmp_path / "P9.zarr")
+    with pytest.raises(WhyError, match="found no plate 'P9' in the screen; expected one of P1"):
+        write_plate_tables(one, other)
+    # of that name, and with other wells
+    named = other.rename(tmp_path / "P1.zarr")
+    about = {"rows": [], "columns": [], "wells": [{"path": "A/1"}, {"path": "P/24"}]}
+    zarr.open_group(named, mode="r+").attrs["plate"] = about
+    with pytest.raises(WhyError, match=r"no well A02 \(15 of 16 wells of P1"):
+        write_plate_tables(one, named)
+    assert not (named / "tables").exists()
+    assert write_plate_tables(one, named, name="P1") == ["conditions", "wells"]
+
+
 def test_what_is_no_plate_or_another_one_is_refused(found, plate, tmp_path):
     with pytest.raises(WhyError, match="found no plate 'P7' in the screen; expected one of P1, P2"):
         write_plate_tables(found.folder, plate, name="P7")

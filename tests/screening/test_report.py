@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_why.batch import BatchOptions
 from napari_why.core.errors import CancellationError
 from napari_why.core.targets import is_own
 from napari_why.screening import ScreenOptions, analyse_screen, merge, screen
@@ -166,3 +167,35 @@ def test_work_on_pictures_can_be_stopped_and_the_rest_is_kept(explained, monkeyp
 def test_colours(value, colour):
     assert colour_of(value, 0, 1) == colour
     assert colour_of(1 - value, 1, 0) == colour
+
+
+def shown_titles(fields, dose):
+    """The titles of what is shown of the one hit of a compound, without images: plans tell where they were."""
+    hits = pd.DataFrame({"compound": ["C1"], "dose": [dose], "finding": ["towards healthy"]})
+    options = ScreenOptions(healthy="healthy", explaining=BatchOptions(attribution="saliency"))
+    shown = show_hits({"model": "gone", "classifier": ""}, options, fields, hits)
+    return [one.title for one in shown]
+
+
+def test_fields_of_a_hit_are_of_its_dose_and_rather_not_flagged():
+    fields = pd.DataFrame(
+        {
+            "Metadata_Plate": "P1",
+            "Metadata_Well": ["A01", "A01", "A01", "A02", "A02", "A02"],
+            "Metadata_Site": ["1", "2", "3", "1", "2", "3"],
+            "Metadata_Compound": "C1",
+            "Metadata_Dose": [np.nan] * 3 + [1.0] * 3,
+            "Metadata_error": "",
+            "Metadata_explanation error": ["", "", "", "", "no room", ""],
+            "flagged": [1.0, 0.0, 0.0, 1.0, 0.0, 1.0],
+            "log-odds of healthy": [9.0, 2.0, 1.0, 8.0, 7.0, -9.0],
+        }
+    )
+    # a hit without a dose is not shown by fields of the doses; the flagged field is the most extreme one
+    first, last = shown_titles(fields, np.nan)
+    assert first.startswith("P1 A01, field 2: speaks most for it")
+    assert last.startswith("P1 A01, field 3: speaks most against it")
+    # of this dose there are no others than flagged ones, and one that could not be explained
+    first, last = shown_titles(fields, 1.0)
+    assert first.startswith("P1 A02, field 1: speaks most for it")
+    assert last.startswith("P1 A02, field 3: speaks most against it")

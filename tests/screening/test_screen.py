@@ -20,9 +20,9 @@ from napari_why.core.errors import DatasetError, ModelFileError, ParameterError,
 from napari_why.core.events import Message
 from napari_why.screening import Engine, ScreenOptions, Shard, merge, plan_screen, screen
 from napari_why.screening import work as working
-from napari_why.screening.merge import TABLES
-from napari_why.screening.parts import part_path, read_facts, read_part
-from napari_why.screening.plan import read_dose, work_key
+from napari_why.screening.merge import TABLES, collect
+from napari_why.screening.parts import part_path, read_facts, read_part, read_plan, write_part
+from napari_why.screening.plan import WellTask, read_dose, work_key
 from napari_why.screening.tables import gather_wells, is_feature, latents_of
 from napari_why.screening.work import log_odds
 
@@ -307,6 +307,18 @@ def test_a_merge_refuses_two_screens_and_parts_of_another(
         merge([tmp_path])
 
 
+@pytest.mark.parametrize("first", ["lost", "done"])
+def test_a_merge_takes_a_well_that_was_done_before_one_that_was_lost(whole, tmp_path, first):
+    plan = read_plan(whole.folder)
+    plate, well, _, key = plan["wells"][0]
+    fields, _ = read_part(part_path(whole.folder, plate, well))
+    task = WellTask(plate, well, (), {})
+    lost = fields.assign(Metadata_error="died").drop(columns=list(filter(is_feature, fields)))
+    write_part(tmp_path, key, task, [], lost, None, lost=True)
+    folders = [tmp_path, whole.folder] if first == "lost" else [whole.folder, tmp_path]
+    pd.testing.assert_frame_equal(collect(folders, plan)[0], whole.fields)
+
+
 def test_another_classifier_at_the_same_place_is_refused(model, whole):
     with pytest.raises(ModelFileError, match="with which the screen was begun"):
         working.load_once(str(model), "0" * 64, "cpu")
@@ -335,6 +347,51 @@ def test_explaining_every_field(model, plates, plate_map, tmp_path):
     regions = pd.concat([part for part in parts if part is not None])
     assert len(regions) == fields["regions"].sum()
     assert {"Metadata_Plate", "Metadata_Well", "Metadata_Site"} <= set(regions)
+
+
+@pytest.mark.parametrize("raised", [False, True])
+def test_a_field_that_is_not_explained_counts_for_all_else(
+    whole, model, plates, plate_map, tmp_path, monkeypatch, raised
+):
+    original, refused = working.explain_one, "P1_A01_s2"
+
+    def explain(classifier, reference, options, folder):
+        if refused not in reference.name:
+            return original(classifier, reference, options, folder)
+        if raised:
+            raise WhyError("no room")
+        told = original(classifier, reference, replace(options, attribution=None), folder)
+        return replace(told, row={**told.row, "error": "explaining: no room"})
+
+    monkeypatch.setattr(working, "explain_one", explain)
+    told = []
+    found = screen(
+        model,
+        plates,
+        tmp_path / "out",
+        plate_map=plate_map,
+        shard="1/16",
+        attribution="saliency",
+        on_event=told.append,
+        **CONTROLS,
+    )
+    fields = found.fields.set_index(["Metadata_Well", "Metadata_Site"])
+    reason = "no room" if raised else "explaining: no room"
+    assert list(fields["Metadata_explanation error"]) == ["", reason, "", ""]
+    assert (fields["Metadata_error"] == "").all()
+    assert list(fields["share of evidence in DAPI"].isna()) == [False, True, False, False]
+    wells = gather_wells(found.fields).set_index(["Metadata_Plate", "Metadata_Well"])
+    well = wells.loc[("P1", "A01")]
+    assert (well["Metadata_fields"], well["Metadata_fields failed"]) == (2, 0)
+    before = whole.analysis.wells.set_index(["Metadata_Plate", "Metadata_Well"])
+    name = "log-odds of healthy"
+    assert well[name] == pytest.approx(before.loc[("P1", "A01"), name])
+    share = "share of evidence in DAPI"
+    assert well[share] == fields[share].iloc[0]  # of the other field alone
+    texts = [event.text for event in told if isinstance(event, Message)]
+    assert f"P1 A01: 1 of 2 fields were not explained: {reason}" in texts
+    assert not any("failed" in one for one in (*texts, *found.sentences))
+    assert "1 fields were not explained; the reasons stand in their rows" in found.sentences
 
 
 def test_what_is_asked_for_is_refused_before_the_work(model, plates, plate_map, tmp_path):
@@ -483,7 +540,7 @@ def test_a_shard_that_begins_anew_leaves_the_others_theirs(
 
 def test_a_record_is_complete_once_all_tables_are_there(whole, tmp_path, monkeypatch):
     def fail(*_args):
-        raise OSError("no room")
+        raise WhyError("no room")
 
     monkeypatch.setattr(merging, "make_report", fail)
     with pytest.raises(OSError, match="no room"):

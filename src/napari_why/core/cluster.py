@@ -1,12 +1,17 @@
 """Tasks on a cluster of ``dask.distributed``, which is imported only where one is asked for."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from threading import Lock
 from typing import Any, TypeVar
+from uuid import uuid4
 
-from napari_why.core.errors import WhyError, reason_of
+from napari_why.core.errors import CancellationError, WhyError, reason_of
 
 R = TypeVar("R")
 
@@ -16,12 +21,14 @@ LOCAL = "local"
 # its nanny has started another since and that one has just died too: then nobody starts the next. How
 # often a task may kill workers is bounded by itself (KilledWorker).
 NEVER = "365 days"
+# Tasks that a worker ended last, and still knows: their results may be on the way, for milliseconds.
+KEPT = 1000
 
 
 @contextmanager
 def open_cluster(
     address: str, workers: int, *, environment: Mapping[str, str], patience: float
-) -> Iterator[tuple[Executor, Callable[[], int]]]:
+) -> Iterator["ClusterExecutor"]:
     """Open a client of a scheduler, or a cluster of this computer with it, for a block.
 
     Parameters
@@ -37,9 +44,7 @@ def open_cluster(
 
     Yields
     ------
-    executor : Executor
-    count_workers : callable
-        How many tasks its workers do at a time by now.
+    ClusterExecutor
 
     Raises
     ------
@@ -83,14 +88,15 @@ def open_cluster(
                 f"scheduler: found none with a worker at {address!r} ({reason_of(error)}); expected an "
                 "address such as tcp://host:8786, or local"
             ) from error
-        yield _DistributedExecutor(client, patience), lambda: sum(client.nthreads().values())
+        yield ClusterExecutor(client, patience)
 
 
-class _DistributedExecutor(Executor):
+class ClusterExecutor(Executor):
     """Tasks of a dask.distributed client as futures of the standard library.
 
     ``Client.get_executor`` does the same, but its futures never end where a worker dies between the end
-    of a task and the moment at which its result is fetched.
+    of a task and the moment at which its result is fetched; and they can be cancelled while they are worked
+    on, which goes on then, and nobody waits for it.
 
     Parameters
     ----------
@@ -102,11 +108,29 @@ class _DistributedExecutor(Executor):
     def __init__(self, client: Any, patience: float) -> None:
         self._client, self._patience = client, patience
 
+    def count_workers(self) -> int:
+        """Return how many tasks the workers do at a time by now."""
+        return sum(self._client.nthreads().values())
+
     def submit(self, function: Callable[..., R], /, *given: Any, **named: Any) -> "Future[R]":
-        """Hand a task over."""
-        found: Future[R] = Future()
+        """Hand a task over.
+
+        Parameters
+        ----------
+        function : callable
+            Found in a module by the workers.
+        *given, **named
+            What it is called with.
+
+        Returns
+        -------
+        Future
+            Its ``cancel`` gives a task up that nobody may have begun; for others see :meth:`cancel`.
+        """
+        name = f"{_name_of(function)}-{uuid4().hex}"
+        found: _ClusterFuture[R] = _ClusterFuture(name)
         # not pure: a task is known by what it writes, and is worked on whenever it is handed over
-        remote = self._client.submit(function, *given, pure=False, **named)
+        remote = self._client.submit(_begin, name, function, *given, pure=False, key=name, **named)
 
         def settle(ended: Any) -> None:
             # in a thread of the client's own
@@ -120,3 +144,84 @@ class _DistributedExecutor(Executor):
         found.add_done_callback(lambda one: remote.cancel() if one.cancelled() else None)
         remote.add_done_callback(settle)
         return found
+
+    def cancel(self, futures: "Iterable[Future[Any]]") -> None:
+        """Cancel what no worker has begun; what was begun goes on, and is to be waited for.
+
+        dask cannot tell the two apart: a task that waits at its worker and one that is worked on there are
+        both "processing", and a thread that is at work cannot be ended. So workers keep a list.
+
+        Parameters
+        ----------
+        futures : iterable of Future
+            That :meth:`submit` returned.
+        """
+        several = [one for one in futures if isinstance(one, _ClusterFuture) and not one.done()]
+        names = [one.name for one in several]
+        try:
+            told = self._client.run(_forbid, names, on_error="return")
+        except OSError:  # without the scheduler, which ends all futures
+            return
+        answers = list(told.values())
+        if any(isinstance(one, BaseException) for one in answers):
+            # a worker that does not answer may be at work: those that are forbidden end of themselves
+            return
+        begun = set().union(*answers)
+        for one in several:
+            if one.name not in begun:
+                one.cancel()
+
+
+class _ClusterFuture(Future[R]):
+    """A future that knows its task's name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+
+@dataclass
+class _Ledger:
+    """Which tasks the process of a worker has begun, and which it must not begin."""
+
+    lock: Lock = field(default_factory=Lock)
+    running: set[str] = field(default_factory=set)
+    ended: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT))
+    forbidden: set[str] = field(default_factory=set)
+
+
+@cache
+def _ledger() -> _Ledger:
+    return _Ledger()
+
+
+def _begin(name: str, function: Callable[..., R], *given: Any, **named: Any) -> R:
+    """Do a task, in a worker, unless that was forbidden by then."""
+    ledger = _ledger()
+    with ledger.lock:
+        if name in ledger.forbidden:
+            raise CancellationError(f"{name}: the work was stopped before it was begun")
+        ledger.running.add(name)
+    try:
+        return function(*given, **named)
+    finally:
+        with ledger.lock:
+            ledger.running.discard(name)
+            ledger.ended.append(name)
+
+
+def _forbid(names: Iterable[str]) -> set[str]:
+    """Let a worker begin none of these tasks from now on; return those that it has begun or ended.
+
+    Those are forbidden too: where the worker dies of one, no other begins it anew.
+    """
+    ledger = _ledger()
+    with ledger.lock:
+        ledger.forbidden.update(names)
+        return set(names) & (ledger.running | set(ledger.ended))
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    from dask.utils import funcname
+
+    return str(funcname(function))

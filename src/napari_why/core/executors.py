@@ -11,7 +11,7 @@ import importlib
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
     BrokenExecutor,
@@ -72,6 +72,17 @@ class Outcome(Generic[T, R]):
     lost: str = ""
 
 
+def cancel_each(futures: "Iterable[Future[Any]]") -> None:
+    """Cancel futures of the standard library, which refuse that of themselves while they are worked on.
+
+    Parameters
+    ----------
+    futures : iterable of Future
+    """
+    for future in futures:
+        future.cancel()
+
+
 @dataclass
 class Pool:
     """An executor that is open, and how many tasks it works on at a time.
@@ -82,11 +93,14 @@ class Pool:
     count_workers : callable
     elsewhere : bool
         Whether its workers are installed apart from this process, and may lack what they are to do.
+    cancel : callable
+        Given futures, cancels those that are not begun, and only those.
     """
 
     executor: Executor
     count_workers: Callable[[], int]
     elsewhere: bool = False
+    cancel: "Callable[[Iterable[Future[Any]]], None]" = cancel_each
 
     @property
     def window(self) -> int:
@@ -130,8 +144,8 @@ class Engine(Options):
 
             with open_cluster(
                 self.scheduler, self.workers, environment=ENVIRONMENT, patience=PATIENCE
-            ) as (cluster, count_workers):
-                yield Pool(cluster, count_workers, elsewhere=True)
+            ) as cluster:
+                yield Pool(cluster, cluster.count_workers, elsewhere=True, cancel=cluster.cancel)
             return
         # a thread, so that whoever waits can be asked to stop meanwhile
         executor: Executor = (
@@ -206,7 +220,8 @@ def compute_each(
         What is handed over, one at a time.
     engine : Engine
     executor : Executor, optional
-        One of your own in place of the engine's; ``engine.workers`` says how many tasks it works on.
+        One of your own in place of the engine's; ``engine.workers`` says how many tasks it works on. Its
+        futures must refuse to be cancelled while they are worked on, or what is in work is not waited for.
     cancelled : callable
         When it says so, nothing further is begun; what is in work is waited for.
     on_cancel : callable
@@ -316,8 +331,7 @@ class _Drain(Generic[T, R]):
         if not self.stopped and self.cancelled():
             self.stopped = True
             self.on_cancel()
-            for future in self.flight:
-                future.cancel()
+            self.pool.cancel(self.flight)
 
     def _look_for_workers(self) -> None:
         """Refuse to wait for ever for a cluster whose workers have all gone."""

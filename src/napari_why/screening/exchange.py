@@ -1,6 +1,8 @@
 """A screen's wells for other programs: AnnData of latents, and tables within an OME-Zarr plate."""
 
 import json
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from napari_why.core.errors import WhyError
 from napari_why.core.targets import MARK
 from napari_why.core.whole_files import atomic_path
 from napari_why.images.ome_zarr_plate import read_attributes
-from napari_why.images.wells import well_place
+from napari_why.images.wells import well_name, well_place
 from napari_why.screening.merge import RECORD
 from napari_why.screening.tables import (
     PLATE,
@@ -100,7 +102,7 @@ def write_plate_tables(
     plate : path
         The plate, an OME-Zarr folder with rows and columns.
     name : str, optional
-        Of the plate in the screen; that of its folder, or the only one, by default.
+        Of the plate in the screen; that of its folder by default, whose wells have to be there then.
     overwrite : bool
         Replace tables that an earlier call wrote.
 
@@ -112,7 +114,8 @@ def write_plate_tables(
     Raises
     ------
     WhyError
-        It is no plate, the screen has no such plate, or tables of that name are there.
+        It is no plate, the screen has no such plate or one with other wells, or tables of that name are
+        there.
 
     Examples
     --------
@@ -123,12 +126,10 @@ def write_plate_tables(
 
     place = Path(plate)
     wells, record = _read(folder)
-    if "plate" not in read_attributes(place):
-        raise WhyError(
-            f"{place}: found an OME-Zarr that is no plate; expected one with rows and columns"
-        )
     own = _choose_plate(wells, place, name)
-    group = zarr.open_group(place, mode="r+").require_group(TABLES)
+    is_consolidated = zarr.open_group(place, mode="r").metadata.consolidated_metadata is not None
+    # as it is on the disk: what was consolidated knows nothing of tables that were made since
+    group = zarr.open_group(place, mode="r+", use_consolidated=False).require_group(TABLES)
     for table in KINDS:
         if table in group and not (overwrite and group[table].attrs.get(WRITTEN_BY) == MARK):
             raise WhyError(
@@ -142,6 +143,8 @@ def write_plate_tables(
     told: Any = group.attrs.get(TABLES)
     listed = list(told or [])
     group.attrs[TABLES] = [*listed, *(one for one in KINDS if one not in listed)]
+    if is_consolidated:  # or readers would not see the tables
+        _consolidate(place)
     return list(KINDS)
 
 
@@ -159,14 +162,48 @@ def _read(folder: str | Path) -> tuple[pd.DataFrame, str]:
 
 
 def _choose_plate(wells: pd.DataFrame, place: Path, name: str | None) -> pd.DataFrame:
+    """Return the wells of the plate that a folder is, by its name, or by the one that it is said to have."""
+    about = read_attributes(place).get("plate")
+    if not isinstance(about, Mapping):
+        raise WhyError(
+            f"{place}: found an OME-Zarr that is no plate; expected one with rows and columns"
+        )
     known = list(dict.fromkeys(wells[PLATE].astype(str)))
-    stem = place.name.partition(".")[0]
-    chosen = name or (stem if stem in known else known[0] if len(known) == 1 else None)
+    folder = place.resolve().name
+    stem = folder.partition(".")[0]
+    chosen = name or (folder if folder in known else stem)
     if chosen not in known:
         raise WhyError(
-            f"{place}: found no plate {chosen or stem!r} in the screen; expected one of {', '.join(known)}; name it"
+            f"{place}: found no plate {chosen!r} in the screen; expected one of {', '.join(known)}; name it"
         )
-    return wells[wells[PLATE].astype(str) == chosen].reset_index(drop=True)
+    own = wells[wells[PLATE].astype(str) == chosen].reset_index(drop=True)
+    there = _wells_of(about)
+    absent = [well for well in own[WELL] if well not in there]
+    if absent and there and name is None:
+        raise WhyError(
+            f"{place}: found that this plate has no well {absent[0]} ({len(absent)} of {len(own)} wells of "
+            f"{chosen} in the screen are not in it); expected that plate; name it where it is the same one"
+        )
+    return own
+
+
+def _wells_of(plate: Mapping[str, Any]) -> set[str]:
+    """Return the wells that the metadata of a plate name by their folders."""
+    told = plate.get("wells")
+    paths = [one.get("path") for one in told or [] if isinstance(one, Mapping)]
+    names = [well_name(path.replace("/", "")) for path in paths if isinstance(path, str)]
+    return {name for name in names if name}
+
+
+def _consolidate(place: Path) -> None:
+    import zarr
+
+    with warnings.catch_warnings():
+        # of Zarr 3 no specification has consolidated metadata: the plate had them before
+        warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
+        # the tables themselves
+        warnings.filterwarnings("ignore", message="Object at table.parquet is not recognized")
+        zarr.consolidate_metadata(place)
 
 
 def _write_table(

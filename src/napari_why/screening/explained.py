@@ -24,9 +24,11 @@ from napari_why.screening.tables import (
     COMPOUND,
     DOSE,
     ERROR,
+    FLAGGED,
     METADATA,
     PLATE,
     SITE,
+    UNEXPLAINED,
     WELL,
     log_odds_column,
 )
@@ -140,13 +142,22 @@ def show_hits(
 def _choose_fields(
     fields: pd.DataFrame, hits: pd.DataFrame, options: ScreenOptions
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield rows of the fields with the highest and the lowest log-odds of each hit, with a title."""
+    """Yield rows of the fields with the highest and the lowest log-odds of each hit, with a title.
+
+    Of fields of poor quality, or that could not be explained, only where a hit has no others: they are the
+    most extreme, and say least of the compound.
+    """
     score = log_odds_column(options.healthy)
+    fine = fields[FLAGGED].fillna(0) == 0
+    if UNEXPLAINED in fields:
+        fine &= fields[UNEXPLAINED].fillna("") == ""
     known = fields[(fields[ERROR] == "") & fields[score].notna()]
     for hit in hits.to_dict("records"):
         own = known[known[COMPOUND].astype(str) == str(hit["compound"])]
-        if "dose" in hit and not np.isnan(hit["dose"]):
-            own = own[np.isclose(own[DOSE], hit["dose"], rtol=1e-9, atol=0)]
+        if "dose" in hit:  # without one, wells of the compound without one
+            own = own[np.isclose(own[DOSE], hit["dose"], rtol=1e-9, atol=0, equal_nan=True)]
+        good = own[fine[own.index]]
+        own = own if good.empty else good
         ordered = own.sort_values(score, ascending=False, kind="stable").to_dict("records")
         for row, said in zip(ordered[:1] + ordered[1:][-1:], (FOR, AGAINST), strict=False):
             stands = said if len(ordered) > 1 else ONLY

@@ -12,9 +12,13 @@ from napari_why.screening.options import ScreenOptions
 from napari_why.screening.statistics import rank_with_place, share_places
 from napari_why.screening.tables import COMPOUND, DOSE, PLATE, ROLE, SAMPLE, WELL
 
-# Share of the pairs of wells of one dose or compound in one row (column), and mean rank correlation of dose
-# and place, from which rows (columns) hold more of that than of anything else.
-MOSTLY_TOGETHER, MOSTLY_IN_ORDER = 0.5, 0.8
+# Share of a row's (column's) wells of one dose or compound from which the row's median is that one's own: below
+# a half the others outvote it. Replicates side by side share a row too, but with many others.
+MOSTLY_ONE = 0.5
+# Mean rank correlation of dose and place from which the doses are in the order of the rows (columns).
+MOSTLY_IN_ORDER = 0.8
+# Share of compounds and doses in the same well of each plate from which that is how the screen is laid out.
+MOSTLY_FIXED = 0.5
 # p of that by shuffling: a plate has four such tests, and a screen dozens of plates.
 ALPHA = 0.001
 AXES = ("rows", "columns")
@@ -72,8 +76,17 @@ def find_alignment(wells: pd.DataFrame, options: ScreenOptions) -> dict[str, Ali
 def _goes_together(
     labels: Sequence[object], axis: NDArray[np.int64], options: ScreenOptions
 ) -> bool:
-    share, p = share_places(labels, axis, draws=options.draws, seed=options.seed)
-    return bool(share > MOSTLY_TOGETHER and p <= max(ALPHA, 1 / (1 + options.draws)))
+    """Tell whether rows (columns) hold mostly wells of one label each, and more so than by chance."""
+    if not labels or _share_of_commonest(labels, axis) < MOSTLY_ONE:
+        return False
+    _, p = share_places(labels, axis, draws=options.draws, seed=options.seed)
+    return bool(p <= max(ALPHA, 1 / (1 + options.draws)))
+
+
+def _share_of_commonest(labels: Sequence[object], axis: NDArray[np.int64]) -> float:
+    """Return the share of the wells that have the commonest label of their row (column), 0 to 1."""
+    counts = pd.crosstab(np.asarray([str(one) for one in labels]), axis)
+    return float(counts.max().sum() / len(labels))
 
 
 def _goes_by_dose(part: pd.DataFrame, axis: NDArray[np.int64], options: ScreenOptions) -> bool:
@@ -122,7 +135,7 @@ def warn_of_layout(wells: pd.DataFrame, aligned: Mapping[str, Alignment]) -> Ite
     grouped = samples.groupby(keys, dropna=False)
     counts = grouped[[PLATE, WELL]].nunique()
     fixed = counts.loc[counts[PLATE] > 1, WELL] == 1
-    if len(fixed) and fixed.mean() > MOSTLY_TOGETHER:
+    if len(fixed) and fixed.mean() > MOSTLY_FIXED:
         yield (
             f"{int(fixed.sum())} of {len(fixed)} compounds and doses on several plates lie in the same well of each: "
             "their mean keeps the whole effect of that place"

@@ -24,6 +24,7 @@ from napari_why.screening.tables import (
     ERROR,
     PLATE,
     SEEN,
+    UNEXPLAINED,
     WELL,
     gather_wells,
     order_columns,
@@ -48,7 +49,7 @@ class ScreenResult:
     ----------
     fields : DataFrame
         One row a field: ``Metadata_Plate``, ``Metadata_Well``, ``Metadata_Site``, what the plate map says,
-        ``Metadata_error`` (empty where all was done), then features: the probability of every class, the
+        ``Metadata_error`` (empty where it was read and predicted), ``Metadata_explanation error``, then features: the probability of every class, the
         log-odds of the healthy one, distances from the training images, flags, latents, and what was
         asked for beside. Without the wells that are not done.
     analysis : ScreenAnalysis or None
@@ -115,6 +116,8 @@ def collect(
 ) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """Return the fields of all wells in the order of the plan, each once, and all regions.
 
+    Of a well that several folders have the first is taken that a worker could do.
+
     Parameters
     ----------
     folders : sequence of Path
@@ -139,7 +142,9 @@ def collect(
     for plate, well, count, key in plan["wells"]:
         paths = [part_path(folder, plate, well) for folder in folders]
         told = {path: facts for path in paths if (facts := read_facts(path)) is not None}
-        fine = next((path for path, facts in told.items() if facts["key"] == key), None)
+        fitting = [path for path, facts in told.items() if facts["key"] == key]
+        # a well that no worker could do here may have been done there
+        fine = min(fitting, key=lambda path: bool(told[path]["lost"]), default=None)
         if fine is None:
             (mixed if told else missing).append(f"{plate} {well}")
             continue
@@ -301,6 +306,12 @@ def _describe_fields(fields: pd.DataFrame) -> list[str]:
         reasons = Counter(failed[ERROR])
         reason, count = reasons.most_common(1)[0]
         said.append(f"{len(failed)} failed; most often ({count}): {reason}")
+    if UNEXPLAINED in fields:
+        reasons = Counter(fields[UNEXPLAINED].replace("", pd.NA).dropna())
+        for reason, count in reasons.most_common(1):
+            said.append(
+                f"{reasons.total()} were predicted and not explained; most often ({count}): {reason}"
+            )
     seen = fields[SEEN].dropna()
     if len(seen) and seen.astype(bool).any():
         said.append(

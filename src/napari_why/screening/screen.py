@@ -171,6 +171,7 @@ class _Run:
     kept: int = 0
     done: int = 0
     failed: int = 0
+    unexplained: int = 0
 
     @property
     def tasks(self) -> tuple[WellTask, ...]:
@@ -233,7 +234,11 @@ class _Run:
             # the first alone: a plate without its second channel would say so thousands of times
             told = f"{task.name}: {found.failed} of {found.fields} fields failed: {found.error}"
             on_event(events.Message(told, finding=True))
+        if found.unexplained and not self.unexplained:
+            told = f"{task.name}: {found.unexplained} of {found.fields} fields were not explained: {found.reason}"
+            on_event(events.Message(told, finding=True))
         self.failed += found.failed
+        self.unexplained += found.unexplained
         on_event(events.Advanced(self.kept + self.done, task.name))
 
     def finish(self, on_event: events.OnEvent, cancelled: events.Cancelled) -> ScreenResult:
@@ -271,6 +276,8 @@ class _Run:
         yield f"shard {self.shard.index}/{self.shard.count}: {done} wells were done; merge when all shards are"
         if self.failed:
             yield f"{self.failed} fields failed; the reasons stand in their rows"
+        if self.unexplained:
+            yield f"{self.unexplained} fields were not explained; the reasons stand in their rows"
 
     def _record(self, *, complete: bool) -> Any:
         return make_record(self.plan.to_dict(), done=self.kept + self.done, complete=complete)

@@ -20,6 +20,8 @@ COMPOUND, DOSE = f"{METADATA}Compound", f"{METADATA}Dose"
 ROLE = f"{METADATA}Role"
 NEGATIVE, POSITIVE, SAMPLE = "negative control", "positive control", "sample"
 IMAGE, ERROR = f"{METADATA}image", f"{METADATA}error"
+# Why a field that was read and predicted was not explained or changed, in whole or in part.
+UNEXPLAINED = f"{METADATA}explanation error"
 PREDICTED, NOTES = f"{METADATA}predicted", f"{METADATA}notes"
 UNLIKE, QUALITY, SEEN = f"{METADATA}unlike", f"{METADATA}quality", f"{METADATA}trained on"
 FIELDS, FAILED = f"{METADATA}fields", f"{METADATA}fields failed"
@@ -103,8 +105,9 @@ def gather_wells(fields: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     fields : DataFrame
-        One row a field, as a screen makes it. Fields with an error have no numbers, and no part in any
-        mean.
+        One row a field, as a screen makes it. Fields with an error (``Metadata_error``) have no numbers, and no
+        part in any mean; those that only were not explained lack numbers of the explanation alone, and do
+        not count as failed.
 
     Returns
     -------
@@ -120,7 +123,7 @@ def gather_wells(fields: pd.DataFrame) -> pd.DataFrame:
     many = {*latent_columns(fields), *texture_columns(fields)}
     spread = [name for name in features if name not in many]
     # what differs between the fields of a well is said of fields alone
-    of_fields = {SITE, IMAGE, ERROR, PREDICTED, NOTES, UNLIKE, QUALITY, SEEN}
+    of_fields = {SITE, IMAGE, ERROR, UNEXPLAINED, PREDICTED, NOTES, UNLIKE, QUALITY, SEEN}
     about = [
         name
         for name in names_of(fields)

@@ -55,6 +55,7 @@ from napari_why.screening.tables import (
     SPREAD,
     STRANGE,
     TEXTURE,
+    UNEXPLAINED,
     UNLIKE,
     WELL,
     log_odds_column,
@@ -76,7 +77,7 @@ WORDS = frozenset(
 RESERVED = frozenset(
     (
         *(PLATE, WELL, SITE, COMPOUND, DOSE, ROLE, IMAGE, ERROR, PREDICTED, NOTES, UNLIKE, QUALITY),
-        *(SEEN, FIELDS, FAILED, EDGE),  # those of wells too
+        *(UNEXPLAINED, SEEN, FIELDS, FAILED, EDGE),  # those of wells too
     )
 ) | frozenset(f"{METADATA}{name}" for name in WORDS)
 # Of those, what the prediction here has said already.
@@ -121,14 +122,20 @@ class WellDone:
     Parameters
     ----------
     fields, failed : int
-        How many there are, and of how many something failed.
+        How many there are, and how many could not be read or predicted.
     error : str
+        Of the first of those.
+    unexplained : int
+        How many others were not explained or changed, in whole or in part.
+    reason : str
         Of the first of those.
     """
 
     fields: int
     failed: int = 0
     error: str = ""
+    unexplained: int = 0
+    reason: str = ""
 
 
 def screen_well(setting: WorkSetting, task: WellTask) -> WellDone:
@@ -170,7 +177,10 @@ def screen_well(setting: WorkSetting, task: WellTask) -> WellDone:
     together = pd.concat(regions, ignore_index=True) if regions else None
     write_part(Path(setting.folder), setting.key(task), task, states, table, together)
     errors = [row[ERROR] for row in rows if row[ERROR]]
-    return WellDone(len(rows), len(errors), errors[0] if errors else "")
+    reasons = [row[UNEXPLAINED] for row in rows if row.get(UNEXPLAINED)]
+    return WellDone(
+        len(rows), len(errors), next(iter(errors), ""), len(reasons), next(iter(reasons), "")
+    )
 
 
 @lru_cache(maxsize=1)  # a worker serves one screen
@@ -220,7 +230,7 @@ def write_lost(setting: WorkSetting, task: WellTask, reason: str) -> WellDone:
         All fields failed.
     """
     rows = [{**_about(setting.options, task, field), ERROR: reason} for field in task.fields]
-    told = {**dict.fromkeys((PREDICTED, NOTES, UNLIKE, QUALITY), ""), SEEN: None}
+    told = _nothing_said(setting.options)
     table = order_columns(pd.DataFrame([{**told, **row} for row in rows]))
     key = setting.key(task)
     write_part(Path(setting.folder), key, task, states_of(task), table, None, lost=True)
@@ -232,7 +242,9 @@ def screen_field(
 ) -> tuple[dict[str, Any], pd.DataFrame | None]:
     """Return the row of a field, and its regions where its change was measured.
 
-    A field that cannot be read or judged has the reason in ``Metadata_error``, and costs no other one.
+    A field that cannot be read or predicted has the reason in ``Metadata_error``, and costs no other one. What
+    is known of it otherwise stays where only its explanation or change fails, for which the reason stands
+    in ``Metadata_explanation error``.
 
     Parameters
     ----------
@@ -250,28 +262,40 @@ def screen_field(
     options = setting.options
     row: dict[str, Any] = {
         **_about(options, task, field),
-        **dict.fromkeys((PREDICTED, NOTES, UNLIKE, QUALITY), ""),
-        SEEN: None,
+        **_nothing_said(options),
         ERROR: "",
     }
-    regions = None
     try:
         image = field.reference.open()
         row |= describe_field(classifier, image, options.healthy, texture=options.texture)
-        if options.explains:
-            named = ImageReference(image, {"image": field.reference.name})
-            told = explain_one(classifier, named, options.explaining, Path(setting.folder))
-            row |= _further(told.row)
-            row[ERROR] = str(told.row.get("error", ""))
-            if _needs_no_change(options, told.row):
-                row[AREA] = 0.0
-            if told.regions is not None and len(told.regions):
-                regions = _regions(told.regions, row)
     except (CancellationError, NetworkBusyError):
         raise
     except Exception as error:  # noqa: BLE001 - a night's work must not end at one field
         row[ERROR] = reason_of(error)
-    return row, regions
+        return row, None
+    if not options.explains:
+        return row, None
+    named = ImageReference(image, {"image": field.reference.name})
+    return _explain(classifier, named, setting, row)
+
+
+def _explain(
+    classifier: Classifier, named: ImageReference, setting: WorkSetting, row: dict[str, Any]
+) -> tuple[dict[str, Any], pd.DataFrame | None]:
+    """Add to the row of a field what its explanation and change say, or why there is none."""
+    options = setting.options
+    try:
+        told = explain_one(classifier, named, options.explaining, Path(setting.folder))
+        found = {**row, **_further(told.row), UNEXPLAINED: str(told.row.get("error", ""))}
+        if _needs_no_change(options, told.row):
+            found[AREA] = 0.0
+        if told.regions is None or told.regions.empty:
+            return found, None
+        return found, _regions(told.regions, found)
+    except (CancellationError, NetworkBusyError):
+        raise
+    except Exception as error:  # noqa: BLE001 - a night's work must not end at one field
+        return {**row, UNEXPLAINED: reason_of(error)}, None
 
 
 def _needs_no_change(options: ScreenOptions, told: Mapping[str, Any]) -> bool:
@@ -384,6 +408,12 @@ def _about(options: ScreenOptions, task: WellTask, field: FieldTask) -> dict[str
         IMAGE: field.reference.name,
         **{_map_column(name): value for name, value in task.about.items()},
     }
+
+
+def _nothing_said(options: ScreenOptions) -> dict[str, Any]:
+    """Return the columns of words of a field before anything is known of it."""
+    words = (PREDICTED, NOTES, UNLIKE, QUALITY, *((UNEXPLAINED,) if options.explains else ()))
+    return {**dict.fromkeys(words, ""), SEEN: None}
 
 
 def _map_column(name: str) -> str:
