@@ -195,7 +195,7 @@ def test_a_graph_for_another_size_asks_for_it(write_graph) -> None:
     assert why.import_model(path, NAMES, outputs="logits", size=SIZE).preprocessing.size == SIZE
 
 
-def test_where_channels_stand_is_kept_and_an_assumption_told(write_graph) -> None:
+def test_where_channels_stand_is_kept_and_asked_for(write_graph) -> None:
     path = write_graph(step("Softmax"), shape=("n", "a", "b", "c"), axes=(1, 2))
     network = onnx_network(
         path.read_bytes(),
@@ -213,9 +213,10 @@ def test_where_channels_stand_is_kept_and_an_assumption_told(write_graph) -> Non
     wanted = x.mean(dim=(2, 3)).numpy() @ known["weights"] + known["bias"]
     found = network(x).softmax(1).numpy()
     np.testing.assert_allclose(found, np.exp(wanted) / np.exp(wanted).sum(), rtol=0, atol=1e-6)
-    told = write_graph(step("Softmax"), shape=("n", "a", "b", "c"))
-    back = why.import_model(told, NAMES)
-    assert any("channels_first is taken" in note for note in back.notes)
+    with pytest.raises(ParameterError, match="layout=channels_first or layout=channels_last"):
+        why.import_model(path, NAMES)
+    back = why.import_model(path, NAMES, layout="channels_last")
+    np.testing.assert_array_equal(back.network(x), network(x))
 
 
 def test_what_is_loaded_into_a_network_that_was_at_work_is_computed(write_graph) -> None:
@@ -267,3 +268,20 @@ def test_of_a_single_output_two_names_are_asked_for(write_graph) -> None:
     path = write_graph(step("Sigmoid"), classes=1)
     with pytest.raises(ParameterError, match="of a single output two"):
         why.import_model(path, NAMES | {"classes": "treated"})
+
+
+@pytest.mark.parametrize(
+    ("shape", "channels", "said"),
+    [
+        (("n", 2, "h", "w"), "a,b,c", "expected 2 names"),
+        (("n", "h", "w", 2), "a,b,c", "expected 2 names"),
+        (("n", 64, 64, 2), "a,b,c", "expected 64 or 2 names"),
+        (("n", 2, 2, 2), "a,b", "layout"),
+    ],
+)
+def test_names_that_are_not_as_many_as_channels_are_refused(
+    write_graph, shape, channels, said
+) -> None:
+    path = write_graph(step("Identity"), shape=shape, axes=(2, 3) if shape[1] == 2 else (1, 2))
+    with pytest.raises(ParameterError, match=said):
+        why.import_model(path, NAMES | {"channels": channels})

@@ -193,7 +193,6 @@ def _of_graph(content: bytes, said: Interface, options: ImportOptions, place: Pa
     where = str(place)
     asked = _input_shape(content, where)
     said = said.with_options(options, where)
-    untold = said.layout == "auto"
     said = replace(said, layout=_layout(asked, said, where))
     channels_last = said.layout == "channels_last"
     sides = asked[1:3] if channels_last else asked[2:]
@@ -229,8 +228,6 @@ def _of_graph(content: bytes, said: Interface, options: ImportOptions, place: Pa
         "difference of two scores is that of its logits"
     )
     notes.append(f"it gives {outputs}, {decided}{meaning if outputs == 'probabilities' else ''}")
-    if untold and not isinstance(asked[3 if channels_last else 1], int):
-        notes.append(f"its file does not tell where channels stand: {said.layout} is taken")
     if fixed.size is not None and not options.size and not said.takes_raw:
         notes.append(
             f"images are brought to {side} x {side} pixels by resizing, since it takes no others; say "
@@ -245,18 +242,26 @@ def _of_graph(content: bytes, said: Interface, options: ImportOptions, place: Pa
 
 
 def _layout(asked: list[Any], said: Interface, where: str) -> Layout:
-    """Return where the axis of channels is: as the file says, or its lengths tell, else first."""
+    """Return where the axis of channels is: as was said, or the lengths of the input tell."""
     count = len(said.channels)
-    told = said.layout
-    if told == "auto":
-        told = "channels_last" if asked[3] == count != asked[1] else "channels_first"
-    counted = asked[3] if told == "channels_last" else asked[1]
-    if isinstance(counted, int) and counted != count:
+    axes: dict[Layout, Any] = {"channels_first": asked[1], "channels_last": asked[3]}
+    possible = [said.layout] if said.layout != "auto" else list(axes)
+    # a graph mostly states the length of the one axis that cannot change
+    fitting = [layout for layout in possible if axes[layout] == count]
+    if len(fitting) == 1:
+        return fitting[0]
+    counted = [axes[layout] for layout in possible if isinstance(axes[layout], int)]
+    if counted and not fitting:
         raise ParameterError(
-            f"channels: found {', '.join(said.channels)} for {where}; expected {counted} names, for as "
-            "many channels has its input"
+            f"channels: found {', '.join(said.channels)} for {where}; expected "
+            f"{' or '.join(map(str, counted))} names, for as many channels has its input"
         )
-    return told
+    if said.layout == "auto":
+        raise ParameterError(
+            f"layout: found an input of shape {asked} in {where}, which does not tell where its channels "
+            "stand; say it (layout=channels_first or layout=channels_last)"
+        )
+    return said.layout
 
 
 def _named_output(content: bytes, name: str, where: str) -> str:

@@ -145,14 +145,13 @@ class Interface:
             found = replace(found, mean=split_numbers("mean", options.mean, len(channels)))
         if options.std:
             found = replace(found, std=split_numbers("std", options.std, len(channels)))
-        if options.outputs != "auto":
-            if self.outputs not in ("auto", options.outputs):
-                raise ParameterError(
-                    f"outputs: found {options.outputs} for {where}; expected {self.outputs}, as it says "
-                    "itself"
-                )
-            found = replace(found, outputs=options.outputs)
-        return found
+        _check_agreement("outputs", options.outputs, self.outputs, where)
+        _check_agreement("layout", options.layout, self.layout, where)
+        return replace(
+            found,
+            outputs=self.outputs if options.outputs == "auto" else options.outputs,
+            layout=self.layout if options.layout == "auto" else options.layout,
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -200,6 +199,13 @@ def _check_names(what: str, names: tuple[str, ...], fewest: int, where: str) -> 
         "commas between, in the order in which the file has them"
         + ("; of a single output two: first the rest, then what the output is of" if one else "")
     )
+
+
+def _check_agreement(name: str, given: str, known: str, where: str) -> None:
+    if "auto" not in (given, known) and given != known:
+        raise ParameterError(
+            f"{name}: found {given} for {where}; expected {known}, as it says itself"
+        )
 
 
 def describe_interface(classifier: "Classifier") -> dict[str, Any]:

@@ -139,6 +139,9 @@ class ImportOptions(Options):
         What an ONNX graph gives; ``auto`` asks the step that it ends in.
     output : str
         Which of several outputs of an ONNX graph holds the classes.
+    layout : {"auto", "channels_first", "channels_last"}
+        Where an ONNX graph has its axis of channels; ``auto`` asks the package, or the lengths of its
+        input.
     architecture : str
         Of a state dict: ``torchvision/NAME``, ``timm/NAME``, or a network of this package.
     """
@@ -182,6 +185,10 @@ class ImportOptions(Options):
     output: Annotated[
         str, Help("name of the output that holds the classes, where an ONNX graph has several")
     ] = ""
+    layout: Annotated[
+        Literal["auto", "channels_first", "channels_last"],
+        Help("where an ONNX graph has its channels; auto: told by its package, or its input"),
+    ] = "auto"
     architecture: Annotated[
         str,
         Help("of a state dict: torchvision/NAME, timm/NAME, or a network of this package"),
