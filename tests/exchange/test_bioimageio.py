@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import yaml
 from bioimageio.core import test_description as run_their_test
@@ -251,3 +252,176 @@ def test_a_cover_shows_each_stain_in_its_colour() -> None:
     above, below = cover[20, 256], cover[-20, 256]
     assert above.argmax() == 2
     assert below.argmax() == 1
+
+
+def put_graph(plain: dict, content: bytes) -> None:
+    """Make a description one of another graph without a test."""
+    plain["weights"]["onnx"]["sha256"] = checksum(content)
+    for tensor in (plain["inputs"][0], plain["outputs"][0]):
+        tensor.pop("test_tensor", None)
+
+
+def put_test(folder: Path, image: np.ndarray, promised: np.ndarray) -> None:
+    """Give a package a test of its own."""
+    plain = yaml.safe_load((folder / "rdf.yaml").read_text())
+    for name, values, tensor in (
+        ("test_input.npy", image, plain["inputs"][0]),
+        ("test_output.npy", promised, plain["outputs"][0]),
+    ):
+        np.save(folder / name, values.astype(np.float32))
+        content = (folder / name).read_bytes()
+        tensor["test_tensor"] = {"source": name, "sha256": checksum(content)}
+    (folder / "rdf.yaml").write_text(yaml.safe_dump(plain))
+
+
+@pytest.mark.parametrize("after", ["", "softmax"])
+def test_what_is_promised_is_compared_and_nothing_else(make_graph, changed, scenes, after) -> None:
+    """Logits that are promised are logits, and probabilities probabilities."""
+    content = make_graph(last="")
+
+    def edit(plain: dict) -> None:
+        put_graph(plain, content)
+        plain["outputs"][0]["postprocessing"] = [{"id": after}] if after else []
+
+    folder = changed(edit)
+    (folder / "weights.onnx").write_bytes(content)
+    image = np.asarray(scenes.image(0), dtype=np.float32)[None]
+    back = why.import_model(folder)
+    logits = back.network.answer(back.preprocessing.of_pixels(image[0])[None])
+    powers = np.exp(logits)
+    promised = {"": logits, "softmax": powers / powers.sum(axis=1, keepdims=True)}
+    put_test(folder, image, promised[after])
+    assert why.import_model(folder).network.outputs == "logits"
+    put_test(folder, image, promised["softmax" if after == "" else ""])
+    with pytest.raises(ModelFileError, match="its own test gives outputs that differ"):
+        why.import_model(folder)
+
+
+def test_a_sigmoid_after_one_output_is_that_of_the_second_class(
+    make_graph, changed, scenes
+) -> None:
+    content = make_graph(last="", classes=1)
+
+    def edit(plain: dict) -> None:
+        put_graph(plain, content)
+        plain["outputs"][0]["axes"][1]["channel_names"] = ["treated"]
+        plain["outputs"][0]["postprocessing"] = [{"id": "sigmoid"}]
+
+    folder = changed(edit)
+    (folder / "weights.onnx").write_bytes(content)
+    with pytest.raises(ParameterError, match="of a single output two"):
+        why.import_model(folder)
+    back = why.import_model(folder, classes="diseased,treated")
+    image = np.asarray(scenes.image(0), dtype=np.float32)[None]
+    logit = back.network.answer(back.preprocessing.of_pixels(image[0])[None])
+    put_test(folder, image, 1 / (1 + np.exp(-logit)))
+    back = why.import_model(folder, classes="diseased,treated")
+    found = back.predict(scenes.image(0)).probabilities["treated"]
+    assert found == pytest.approx(1 / (1 + np.exp(-logit.item())), abs=1e-6)
+
+
+def space(plain: dict) -> list[dict]:
+    return [axis for axis in plain["inputs"][0]["axes"] if axis["type"] == "space"]
+
+
+@pytest.mark.parametrize("names", [("x", "y"), ("z", "x")])
+def test_axes_of_space_in_another_order_are_refused(changed, names) -> None:
+    def edit(plain: dict) -> None:
+        for axis, name in zip(space(plain), names, strict=True):
+            axis["id"] = name
+
+    with pytest.raises(ModelFileError, match=f"axes batch, channel, {names[0]}, {names[1]}"):
+        why.import_model(changed(edit))
+
+
+def test_where_channels_stand_is_taken_from_the_package(make_graph, changed, scenes) -> None:
+    """Of a graph whose input states no lengths nothing else tells it."""
+    model = onnx.load_model_from_string(make_graph(last="", channels_last=True))
+    for number, dim in enumerate(model.graph.input[0].type.tensor_type.shape.dim):
+        dim.dim_param = f"d{number}"
+    content = model.SerializeToString()
+
+    def edit(plain: dict) -> None:
+        put_graph(plain, content)
+        axes = plain["inputs"][0]["axes"]
+        plain["inputs"][0]["axes"] = [axes[0], axes[2], axes[3], axes[1]]
+        for axis in space(plain):
+            axis["size"] = {"min": 8, "step": 1}
+
+    folder = changed(edit)
+    (folder / "weights.onnx").write_bytes(content)
+    weights = onnx.numpy_helper.to_array(model.graph.initializer[0]).astype(float)
+    wanted = np.asarray(scenes.image(0)).mean(axis=(1, 2), dtype=float) @ weights
+    back = why.import_model(folder)
+    logits = back.logits(back.prepare(scenes.image(0)))[0].numpy()
+    np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_pixels_that_it_was_made_for_are_told(changed) -> None:
+    def edit(plain: dict) -> None:
+        for axis in space(plain):
+            axis.update(scale=0.25, unit="micrometer")
+
+    notes = why.import_model(changed(edit)).notes
+    assert any("pixels of 0.25 micrometer x 0.25 micrometer" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ([{"id": "ensure_dtype", "kwargs": {"dtype": "uint8"}}], [], "dtype=uint8"),
+        ([{"id": "clip", "kwargs": {"min": 0, "max": 9}}], [], "is no scaling"),
+        ([], [{"id": "ensure_dtype", "kwargs": {"dtype": "int32"}}], "dtype=int32"),
+        ([], [{"id": "sigmoid"}], "do not exclude each other"),
+        ([], [{"id": "softmax", "kwargs": {"axis": "batch"}}], "over the axis channel"),
+        ([], [{"id": "softmax"}], "a graph that gives probabilities itself"),
+    ],
+)
+def test_steps_that_would_make_other_numbers_are_refused(changed, before, after, said) -> None:
+    def edit(plain: dict) -> None:
+        plain["inputs"][0]["preprocessing"] = before
+        plain["outputs"][0]["postprocessing"] = after
+
+    with pytest.raises(ModelFileError, match=said):
+        why.import_model(changed(edit))
+
+
+def test_a_folder_that_is_a_link_is_not_followed(package, tmp_path) -> None:
+    folder = unpacked(package, tmp_path / "linked")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(folder / "weights.onnx", tmp_path / "elsewhere" / "weights.onnx")
+    (folder / "inner").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    plain = yaml.safe_load((folder / "rdf.yaml").read_text())
+    plain["weights"]["onnx"]["source"] = "inner/weights.onnx"
+    (folder / "rdf.yaml").write_text(yaml.safe_dump(plain))
+    with pytest.raises(ModelFileError, match="found a link"):
+        why.import_model(folder)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_damaged_member_is_told_in_words(tmp_path, method) -> None:
+    path = tmp_path / "damaged.zip"
+    noise = np.random.default_rng(0).integers(0, 255, 4000, np.uint8).tobytes()
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("rdf.yaml", noise * 2)
+    content = bytearray(path.read_bytes())
+    content[60:900] = bytes(255 - value for value in content[60:900])
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"no readable zip file \(rdf\.yaml"):
+        why.import_model(path)
+
+
+def test_why_a_description_cannot_be_read_is_told(package, tmp_path) -> None:
+    folder = unpacked(package, tmp_path / "linked")
+    shutil.move(folder / "rdf.yaml", tmp_path / "elsewhere.yaml")
+    (folder / "rdf.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    with pytest.raises(ModelFileError, match="found a link"):
+        why.import_model(folder)
+
+
+def test_an_image_that_is_not_square_is_not_stretched_on_a_cover() -> None:
+    pixels = np.zeros((1, 8, 32), np.float32)
+    pixels[:, :, 8:24] = np.linspace(500, 1000, 16)
+    cover = np.asarray(bioimageio_package.draw_cover(pixels, ("DAPI",))).max(axis=2)
+    rows, columns = np.flatnonzero(cover.max(axis=1)), np.flatnonzero(cover.max(axis=0))
+    assert len(columns) / len(rows) == pytest.approx(2, abs=0.3)

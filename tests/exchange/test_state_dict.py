@@ -3,6 +3,7 @@
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -172,3 +173,42 @@ def test_a_transformer_that_makes_no_maps_is_refused_when_it_is_used(scenes, tmp
             path, NAMES | {"size": 224}, architecture="timm/vit_tiny_patch16_224"
         )
         classifier.predict(scenes.image(0))
+
+
+def test_maps_of_a_timm_model_that_keeps_channels_last_are_told_so(scenes, tmp_path) -> None:
+    torch.manual_seed(1)
+    model = timm.create_model("mambaout_femto", pretrained=False, num_classes=2, in_chans=2).eval()
+    assert model.output_fmt == "NHWC"
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    classifier = why.import_model(
+        tmp_path / "weights.pt",
+        NAMES | {"size": 96},
+        architecture="timm/mambaout_femto",
+        std="1000",
+    )
+    wanted, found = logits(model, classifier, scenes)
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    x = classifier.prepare(scenes.image(0))
+    with torch.no_grad():
+        theirs_last = model.forward_features(x)
+        maps = classifier.network.encode(x)
+    assert maps.shape == (1, model.num_features, 3, 3)
+    torch.testing.assert_close(maps, theirs_last.permute(0, 3, 1, 2))
+    # by hand: mean gradients of a class's logit weigh the maps
+    last = theirs_last.clone().requires_grad_()
+    model.forward_head(last)[0, 1].backward()
+    by_hand = (last * last.grad.mean(dim=(1, 2), keepdim=True)).sum(-1)[0].detach().numpy()
+    seen = attribute(classifier, scenes.image(0), "grad_cam", "treated").joint
+    centres = seen[16::32, 16::32]  # of what each position of the 3 x 3 maps stands for
+    assert ((centres > 0) == (by_hand > 0)).all()
+    assert np.corrcoef(centres.ravel(), by_hand.ravel())[0, 1] > 0.99
+
+
+def test_maps_whose_axes_are_not_as_said_are_refused() -> None:
+    network = build_network(
+        "timm", input_channels=2, classes=2, size=96, architecture="resnet10t"
+    ).eval()
+    forward = network.encoder.model.forward_features
+    network.encoder.model.forward_features = lambda x: forward(x).permute(0, 2, 3, 1)
+    with pytest.raises(UnsupportedNetworkError, match="then rows and columns"):
+        network.encoder(torch.zeros(1, 2, 96, 96))

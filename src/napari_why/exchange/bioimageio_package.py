@@ -1,7 +1,7 @@
 """A classifier as a BioImage.IO package: ONNX weights, a test image with its answer, cover, card.
 
-The format: https://bioimage.io/spec/#/v0_5/model (version 0.5). Fiji, ilastik, QuPath and the model zoo
-read it; none of them needs napari-why for it.
+The format: https://bioimage.io/spec/#/v0_5/model (version 0.5). What is written passes the test of
+bioimageio.core; no other program is tried here.
 """
 
 import keyword
@@ -259,7 +259,7 @@ def draw_cover(pixels: NDArray[np.float32], channels: Sequence[str]) -> Image.Im
     Returns
     -------
     PIL.Image.Image
-        RGB, of the size of a cover; the square image in its middle.
+        RGB, of the size of a cover; the image in its middle, as large as it fits.
     """
     colours = [HEX_COLOURS[name] for name in default_colormaps(channels)]
     total = np.zeros((*pixels.shape[1:], 3))
@@ -269,6 +269,7 @@ def draw_cover(pixels: NDArray[np.float32], channels: Sequence[str]) -> Image.Im
         total += shown * np.array(list(bytes.fromhex(colour)))
     drawn = Image.fromarray(total.clip(0, 255).astype(np.uint8))
     cover = Image.new("RGB", COVER)
-    side = min(COVER)
-    cover.paste(drawn.resize((side, side)), ((COVER[0] - side) // 2, 0))
+    factor = min(COVER[0] / drawn.width, COVER[1] / drawn.height)
+    width, height = (max(1, round(side * factor)) for side in drawn.size)
+    cover.paste(drawn.resize((width, height)), ((COVER[0] - width) // 2, (COVER[1] - height) // 2))
     return cover

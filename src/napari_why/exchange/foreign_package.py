@@ -6,10 +6,12 @@ classifier without them would be another one.
 """
 
 import io
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from lzma import LZMAError
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -18,13 +20,23 @@ from numpy.typing import NDArray
 from napari_why.core.errors import ModelFileError
 from napari_why.core.foreign_files import LARGEST_TENSORS, checksum, read_regular
 from napari_why.core.optional_packages import require
-from napari_why.exchange.interface import KEY, Given, Interface
+from napari_why.exchange.interface import KEY, Interface
 
 DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
 # A description is some kB of text, with a card perhaps a hundred
 LARGEST_DESCRIPTION = 2**22
-# Steps that change no number of an input in float32
-HARMLESS = ("ensure_dtype",)
+# Types that grey levels and outputs fit into; others cut digits off
+FLOAT_TYPES = ("float32", "float64")
+# Steps that would need the statistics of each image
+FROM_IMAGE = ("zero_mean_unit_variance", "scale_range", "scale_mean_variance")
+# As images are here: rows, then columns
+ROWS_AND_COLUMNS = ["y", "x"]
+# The step after the graph that makes probabilities of its outputs, if there is one
+After = Literal["", "softmax", "sigmoid"]
+
+
+class MissingFileError(ModelFileError):
+    """A package has no file of a name."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,10 @@ class ForeignPackage:
     licence : str
     sha256 : str
         Of the graph.
+    after : {"", "softmax", "sigmoid"}
+        The step after the graph.
+    scale : str
+        Side of a pixel of the images that it was made for, with its unit; empty where it says none.
     """
 
     name: str
@@ -53,6 +69,8 @@ class ForeignPackage:
     test_output: NDArray[np.float32] | None
     licence: str
     sha256: str
+    after: After = ""
+    scale: str = ""
 
 
 class Files(Protocol):
@@ -78,8 +96,10 @@ class Files(Protocol):
 
         Raises
         ------
+        MissingFileError
+            It is not in the package.
         ModelFileError
-            It is not in the package, lies outside of it, or is larger.
+            It lies outside of the package, is larger, or cannot be read.
         """
 
 
@@ -108,14 +128,32 @@ class FolderFiles:
 
         Raises
         ------
+        MissingFileError
+            It is not in the folder.
         ModelFileError
-            It is not in the folder, lies outside of it, is a link, or is larger.
+            It lies outside of the folder, it or a folder on the way to it is a link, it is larger, or
+            cannot be read.
         """
-        place = self.folder.joinpath(*inner_path(name, self.where).parts)
+        place = self.folder
+        for part in inner_path(name, self.where).parts:
+            place /= part
+            if place.is_symlink():
+                raise ModelFileError(
+                    f"{place}: found a link; expected a file in the package; copy the folder with its "
+                    "files"
+                )
+        if not place.resolve().is_relative_to(self.folder.resolve()):  # junctions are no links
+            raise ModelFileError(
+                f"{place}: found a place outside of the package; expected one in it"
+            )
         try:
             return read_regular(place, largest)
+        except FileNotFoundError as error:
+            raise MissingFileError(f"{self.where}: found no file {name}; expected it") from error
         except OSError as error:
-            raise ModelFileError(f"{self.where}: found no file {name}; expected it") from error
+            raise ModelFileError(
+                f"{place}: found no readable file ({error.strerror}); expected one"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -143,19 +181,31 @@ class ZippedFiles:
 
         Raises
         ------
+        MissingFileError
+            It is not in the zip file.
         ModelFileError
-            It is not in the zip file, leads out of it or is larger, or the zip file cannot be read.
+            It leads out of the zip file or is larger, or is damaged.
         """
         inner_path(name, self.where)
         try:
             with ZipFile(self.path) as archive, archive.open(name) as member:
                 content = member.read(largest + 1)
         except KeyError as error:
-            raise ModelFileError(
+            raise MissingFileError(
                 f"{self.where}: found no file {name} in it; expected it"
             ) from error
-        except (BadZipFile, OSError, RuntimeError, NotImplementedError) as error:
-            raise ModelFileError(f"{self.where}: found no readable zip file ({error})") from error
+        except (
+            BadZipFile,
+            OSError,
+            EOFError,
+            RuntimeError,
+            NotImplementedError,
+            zlib.error,
+            LZMAError,
+        ) as error:
+            raise ModelFileError(
+                f"{self.where}: found no readable zip file ({name}: {error}); get it anew"
+            ) from error
         if len(content) > largest:
             raise ModelFileError(
                 f"{self.where}: found more than {largest} bytes in {name}; expected at most that"
@@ -238,7 +288,7 @@ def _read_description(files: Files) -> dict[str, Any]:
     for name in DESCRIPTIONS:
         try:
             content = files.read(name, LARGEST_DESCRIPTION)
-        except ModelFileError:
+        except MissingFileError:
             continue
         try:
             plain = yaml.safe_load(content)
@@ -270,15 +320,16 @@ class _Reader:
             )
         asked, given = plain["inputs"][0], plain["outputs"][0]
         own = (plain.get("config") or {}).get(KEY) or {}
-        axes = [axis["type"] for axis in asked["axes"]]
+        axes = [_axis_name(axis) for axis in asked["axes"]]
         if axes not in (
-            ["batch", "channel", "space", "space"],
-            ["batch", "space", "space", "channel"],
+            ["batch", "channel", *ROWS_AND_COLUMNS],
+            ["batch", *ROWS_AND_COLUMNS, "channel"],
         ):
             raise ModelFileError(
                 f"{self.files.where}: found an input of the axes {', '.join(axes)}; expected batch, "
-                "channel, y, x or batch, y, x, channel"
+                "channel, y, x or batch, y, x, channel; put a transposition into the graph"
             )
+        last = axes[-1] == "channel"
         if [axis["type"] for axis in given["axes"]][:2] != ["batch", "channel"]:
             raise ModelFileError(
                 f"{self.files.where}: found an output of other axes than batch and channel; expected a "
@@ -287,6 +338,7 @@ class _Reader:
         channels = _names(asked["axes"], own.get("channels"))
         mean, std = self._standardisation(asked.get("preprocessing") or (), len(channels))
         content = self._weights()
+        after = self._after(given.get("postprocessing") or (), _count(given["axes"]))
         return ForeignPackage(
             str(plain.get("name", "")),
             content,
@@ -296,12 +348,15 @@ class _Reader:
                 self._size(asked["axes"]),
                 mean=mean,
                 std=std,
-                outputs=self._outputs(given.get("postprocessing") or ()),
+                outputs="logits" if after else "auto",
+                layout="channels_last" if last else "channels_first",
             ),
-            self._tensor(asked.get("test_tensor"), channels_last=axes[-1] == "channel"),
+            self._tensor(asked.get("test_tensor"), channels_last=last),
             self._tensor(given.get("test_tensor")),
             str(plain.get("license") or ""),
             checksum(content),
+            after,
+            _scale(asked["axes"]),
         )
 
     def _weights(self) -> bytes:
@@ -355,7 +410,7 @@ class _Reader:
         mean, std = np.zeros(channels), np.ones(channels)
         for step in steps:
             name, values = step["id"], step.get("kwargs") or {}
-            if name in HARMLESS:
+            if _is_harmless(step):
                 continue
             if name == "fixed_zero_mean_unit_variance":
                 shift, scale = (_spread(values[key], channels) for key in ("mean", "std"))
@@ -363,14 +418,19 @@ class _Reader:
                 gain = _spread(values.get("gain", 1.0), channels)
                 shift, scale = -_spread(values.get("offset", 0.0), channels) / gain, 1 / gain
             else:
+                why = (
+                    "such steps take their numbers from the image itself"
+                    if name in FROM_IMAGE
+                    else "what it does to grey levels is no scaling"
+                )
                 raise ModelFileError(
-                    f"{self.files.where}: found the step {name} before the graph; expected "
-                    "fixed_zero_mean_unit_variance or scale_linear: others take their numbers from the "
-                    "image itself; put the step into the graph"
+                    f"{self.files.where}: found the step {_describe_step(step)} before the graph; "
+                    f"expected fixed_zero_mean_unit_variance or scale_linear: {why}; put the step into "
+                    "the graph"
                 )
             # ((raw - mean) / std - shift) / scale
             mean, std = mean + std * shift, std * scale
-        if not [step for step in steps if step["id"] not in HARMLESS]:
+        if all(map(_is_harmless, steps)):
             return (), ()
         if (std <= 0).any() or not np.isfinite([mean, std]).all():
             raise ModelFileError(
@@ -378,16 +438,59 @@ class _Reader:
             )
         return tuple(mean.tolist()), tuple(std.tolist())
 
-    def _outputs(self, steps: Sequence[Mapping[str, Any]]) -> Given:
-        names = [step["id"] for step in steps if step["id"] not in HARMLESS]
-        if names in (["softmax"], ["sigmoid"]):
-            return "logits"
-        if names:
+    def _after(self, steps: Sequence[Mapping[str, Any]], count: int) -> After:
+        """Return the step that makes probabilities of a graph's outputs."""
+        further = [step for step in steps if not _is_harmless(step)]
+        if not further:
+            return ""
+        name, values = further[0]["id"], further[0].get("kwargs") or {}
+        if len(further) == 1 and name == "sigmoid" and count == 1:
+            return "sigmoid"
+        by_class = name == "softmax" and values.get("axis", "channel") == "channel"
+        if len(further) == 1 and by_class and count > 1:
+            return "softmax"
+        if len(further) == 1 and name == "sigmoid":
             raise ModelFileError(
-                f"{self.files.where}: found the steps {', '.join(names)} after the graph; expected "
-                "softmax, sigmoid or none"
+                f"{self.files.where}: found a sigmoid for each of {count} outputs, whose classes do not "
+                "exclude each other; expected a softmax; export one class against the rest (one output)"
             )
-        return "auto"
+        raise ModelFileError(
+            f"{self.files.where}: found the steps {', '.join(map(_describe_step, further))} after the "
+            f"graph of {count} outputs; expected a softmax over the axis channel, a sigmoid of one "
+            "output, or none"
+        )
+
+
+def _axis_name(axis: Mapping[str, Any]) -> str:
+    # where an axis of space has no name it is x, by the format
+    return str(axis.get("id", "x") if axis["type"] == "space" else axis["type"])
+
+
+def _count(axes: Sequence[Mapping[str, Any]]) -> int:
+    (axis,) = [axis for axis in axes if axis["type"] == "channel"]
+    return len(axis["channel_names"])
+
+
+def _scale(axes: Sequence[Mapping[str, Any]]) -> str:
+    """Return the side of a pixel with its unit, of rows and columns; empty where none is said."""
+    found = [
+        (float(axis.get("scale", 1.0)), axis["unit"])
+        for axis in axes
+        if axis["type"] == "space" and axis.get("unit")
+    ]
+    return " x ".join(f"{scale:g} {unit}" for scale, unit in found)
+
+
+def _is_harmless(step: Mapping[str, Any]) -> bool:
+    """Tell whether a step changes no number."""
+    kind = (step.get("kwargs") or {}).get("dtype")
+    return bool(step["id"] == "ensure_dtype" and kind in FLOAT_TYPES)
+
+
+def _describe_step(step: Mapping[str, Any]) -> str:
+    values = step.get("kwargs") or {}
+    said = ", ".join(f"{name}={value}" for name, value in values.items())
+    return f"{step['id']} ({said:.100})" if said else str(step["id"])
 
 
 def _spread(value: Any, channels: int) -> NDArray[np.float64]:

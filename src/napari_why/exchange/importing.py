@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from napari_why.core.devices import choose_device
 from napari_why.core.errors import ModelFileError, ParameterError, UnsupportedNetworkError
 from napari_why.core.foreign_files import LARGEST_TENSORS, checksum, read_regular
 from napari_why.exchange.foreign_package import DESCRIPTIONS, ForeignPackage, read_package
+from napari_why.exchange.graph_output import check_outputs, decide_outputs
 from napari_why.exchange.interface import Interface
 from napari_why.exchange.onnx_file import SIDE
 from napari_why.exchange.options import ImportOptions
 from napari_why.exchange.state_dict import ENDINGS, build_for_state, load_state
 from napari_why.model.classifier import Classifier, softmax
 from napari_why.networks.onnx_network import (
+    Layout,
     OnnxNetwork,
     Outputs,
     check_onnx,
@@ -26,11 +27,8 @@ from napari_why.networks.onnx_network import (
     open_session,
 )
 
-# Images of noise that the outputs are looked at with: by chance alone, logits of two classes are never
-# all positive with a sum of 1 in so many.
+# Images of noise that the outputs are looked at with, beside the steps that make them.
 TRIES = 4
-# Of float32 sums of some thousand classes.
-ROUNDING = 1e-3
 # The format's own default for how exactly a package's test is to be repeated.
 TEST_TOLERANCE = 1e-3
 AXES = 4
@@ -118,35 +116,56 @@ def _load_package(place: Path, options: ImportOptions) -> Classifier:
     said = package.interface
     if not said.mean:  # nothing is done before the graph: what a graph of our own says holds
         own = Interface.of_onnx(check_onnx(package.content, str(place)), str(place))
-        said = (
-            said if not own.classes else replace(own, classes=said.classes, channels=said.channels)
-        )
+        if own.classes:
+            said = _of_own_graph(own, said, str(place))
     classifier = _of_graph(package.content, said, options, place)
     _check_test(classifier, package, str(place))
     named = f"from the BioImage.IO package {package.name!r}"
     terms = f"; its licence is {package.licence}" if package.licence else "; it names no licence"
-    return replace(classifier, notes=(f"{named}{terms}", *classifier.notes))
+    notes = [f"{named}{terms}"]
+    if package.scale:
+        notes.append(f"it was made for images with pixels of {package.scale}")
+    return replace(classifier, notes=(*notes, *classifier.notes))
+
+
+def _of_own_graph(own: Interface, said: Interface, where: str) -> Interface:
+    """Return what a graph that was written here says, with the names of its package."""
+    if said.outputs not in ("auto", own.outputs):
+        raise ModelFileError(
+            f"{where}: found steps after a graph that gives {own.outputs} itself; expected none; get the "
+            "package anew"
+        )
+    return replace(own, classes=said.classes, channels=said.channels, layout=said.layout)
 
 
 def _check_test(classifier: Classifier, package: ForeignPackage, where: str) -> None:
-    """Compare what the classifier gives for the package's own test with what is promised."""
+    """Compare what the classifier gives for the package's own test with what is promised.
+
+    What its steps after the graph make is compared, and of a package without such steps what the graph
+    itself gives: whether that are logits or probabilities is told otherwise.
+    """
+    network = classifier.network
     if package.test_input is None or package.test_output is None:
         return
+    if not isinstance(network, OnnxNetwork):
+        raise TypeError(f"found {type(network).__name__}; expected the network of a package")
     prepared = [classifier.preprocessing.of_pixels(image) for image in package.test_input]
-    logits = classifier.logits(torch.stack(prepared)).cpu().numpy()
+    found = network.answer(torch.stack(prepared))
+    if package.after:
+        # of one number a sigmoid is the softmax with a logit of 0 before it
+        found = softmax(network.as_logits(found))[:, -found.shape[1] :].astype(np.float32)
     promised = package.test_output.reshape(len(package.test_output), -1)
-    # one that makes probabilities after the graph promises these, and one that gives logits those
-    found: tuple[NDArray[Any], ...] = (softmax(logits), logits)
-    if promised.shape[1] == 1:
-        found = (found[0][:, 1:], logits[:, 1:])
-    off = min(
-        float(np.abs(values - promised).max()) if values.shape == promised.shape else np.inf
-        for values in found
+    # relative where numbers are large, as logits may be
+    off = (
+        float((np.abs(found - promised) / np.maximum(np.abs(promised), 1)).max())
+        if found.shape == promised.shape
+        else np.inf
     )
     if not off <= TEST_TOLERANCE:
         raise ModelFileError(
             f"{where}: found that its own test gives outputs that differ by {off:.3g} from those it "
-            "promises; expected the same; the package is damaged, or made for another program"
+            "promises; expected the same; the package is damaged, made for another program, or was "
+            "given another mean and std than its own"
         )
 
 
@@ -162,8 +181,8 @@ def _load_state(place: Path, options: ImportOptions) -> Classifier:
         where=str(place),
     )
     network.freeze()
-    note = _origin(place, options.architecture)
-    return Classifier(network, preprocessing, said.classes, notes=(note,))
+    notes = (_origin(place, options.architecture), *said.notes)
+    return Classifier(network, preprocessing, said.classes, notes=notes)
 
 
 def _origin(place: Path, what: str) -> str:
@@ -174,45 +193,84 @@ def _of_graph(content: bytes, said: Interface, options: ImportOptions, place: Pa
     where = str(place)
     asked = _input_shape(content, where)
     said = said.with_options(options, where)
-    channels_last = asked[1] != len(said.channels) and asked[3] == len(said.channels)
-    counted = asked[3] if channels_last else asked[1]
-    if isinstance(counted, int) and counted != len(said.channels):
-        raise ParameterError(
-            f"channels: found {', '.join(said.channels)} for {where}; expected {counted} names, for as "
-            "many channels has its input"
-        )
-    said = _with_size(said, asked[1:3] if channels_last else asked[2:], where)
+    said = replace(said, layout=_layout(asked, said, where))
+    channels_last = said.layout == "channels_last"
+    sides = asked[1:3] if channels_last else asked[2:]
+    fixed = _with_size(said, sides, where)
     raw = {"scale": said.std, "shift": said.mean} if said.takes_raw else {}
-    side = said.size or SIDE
+    side = fixed.size or SIDE
 
-    def make(outputs: Outputs) -> OnnxNetwork:
+    def make(outputs: Outputs, output: str) -> OnnxNetwork:
         return onnx_network(
             content,
             input_channels=len(said.channels),
             classes=len(said.classes),
             size=(side, side),
             outputs=outputs,
+            output=output,
+            layout=said.layout,
             **raw,
         )
 
     shape = (TRIES, len(said.channels), side, side)
     noise = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    found = make("logits").run(noise)
+    output, found = make("logits", _named_output(content, options.output, where)).look(noise)
     if not np.isfinite(found).all():
         raise UnsupportedNetworkError(f"{where}: found outputs that are not finite for noise")
-    outputs = _guess_outputs(found) if said.outputs == "auto" else said.outputs
     notes = [_origin(place, f"ONNX, SHA-256 {checksum(content)[:DIGITS]}")]
-    if outputs == "probabilities":
+    if said.outputs == "auto":
+        outputs, decided = decide_outputs(check_onnx(content, where), output, found, where)
+    else:
+        outputs, decided = said.outputs, "as was said"
+        check_outputs(outputs, found, where)
+    meaning = (
+        ": the score of a class is the logarithm of its probability, which other classes lower too; the "
+        "difference of two scores is that of its logits"
+    )
+    notes.append(f"it gives {outputs}, {decided}{meaning if outputs == 'probabilities' else ''}")
+    if fixed.size is not None and not options.size and not said.takes_raw:
         notes.append(
-            "it gives probabilities: the score of a class is the logarithm of its probability, which "
-            "other classes lower too; the difference of two scores is that of its logits"
+            f"images are brought to {side} x {side} pixels by resizing, since it takes no others; say "
+            "sizing=crop (with size) if its own were cut out"
         )
-    if not said.mean:
-        notes.append(
-            "the mean of its training images is not known: where a method takes it for a baseline, a "
-            "grey level of 0 stands for it"
+    return Classifier(
+        make(outputs, output),
+        fixed.preprocessing(),
+        said.classes,
+        notes=(*notes, *said.notes),
+    )
+
+
+def _layout(asked: list[Any], said: Interface, where: str) -> Layout:
+    """Return where the axis of channels is: as was said, or the lengths of the input tell."""
+    count = len(said.channels)
+    axes: dict[Layout, Any] = {"channels_first": asked[1], "channels_last": asked[3]}
+    possible = [said.layout] if said.layout != "auto" else list(axes)
+    # a graph mostly states the length of the one axis that cannot change
+    fitting = [layout for layout in possible if axes[layout] == count]
+    if len(fitting) == 1:
+        return fitting[0]
+    counted = [axes[layout] for layout in possible if isinstance(axes[layout], int)]
+    if counted and not fitting:
+        raise ParameterError(
+            f"channels: found {', '.join(said.channels)} for {where}; expected "
+            f"{' or '.join(map(str, counted))} names, for as many channels has its input"
         )
-    return Classifier(make(outputs), said.preprocessing(), said.classes, notes=tuple(notes))
+    if said.layout == "auto":
+        raise ParameterError(
+            f"layout: found an input of shape {asked} in {where}, which does not tell where its channels "
+            "stand; say it (layout=channels_first or layout=channels_last)"
+        )
+    return said.layout
+
+
+def _named_output(content: bytes, name: str, where: str) -> str:
+    known = [item.name for item in open_session(content, where).get_outputs()]
+    if name and name not in known:
+        raise ParameterError(
+            f"output: found {name!r} for {where}; expected one of {', '.join(known)}"
+        )
+    return name
 
 
 def _input_shape(content: bytes, where: str) -> list[Any]:
@@ -238,11 +296,3 @@ def _with_size(said: Interface, sides: list[Any], where: str) -> Interface:
             f"size: found {said.size} for {where}; expected {fixed.pop()}, which it was made for"
         )
     return replace(said, size=fixed.pop()) if fixed else said
-
-
-def _guess_outputs(found: NDArray[np.float32]) -> Outputs:
-    """Tell by what a graph gives for noise whether that are probabilities."""
-    between = bool(((found >= 0) & (found <= 1)).all())
-    alone = found.shape[1] == 1
-    sums = alone or bool(np.abs(found.sum(axis=1) - 1).max() <= ROUNDING)
-    return "probabilities" if between and sums else "logits"

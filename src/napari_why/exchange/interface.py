@@ -9,6 +9,7 @@ from napari_why.core.errors import ModelFileError, ParameterError
 from napari_why.core.schema import Fields, ListOf, Maybe, Number, Open, Text, Whole, parse_json
 from napari_why.datasets.preprocessing import Fit, Intensity, Preprocessing
 from napari_why.exchange.options import ImportOptions, split_names, split_numbers
+from napari_why.networks.onnx_network import Layout
 
 if TYPE_CHECKING:
     import onnx
@@ -53,6 +54,8 @@ class Interface:
         The graph standardises grey levels itself, so that they are given back to it; mean and spread
         are there all the same, since methods take them for a baseline.
     outputs : {"auto", "logits", "probabilities"}
+    layout : {"auto", "channels_first", "channels_last"}
+        Where the graph has its axis of channels; ``auto``: as the lengths of its input tell.
     """
 
     classes: tuple[str, ...] = ()
@@ -63,6 +66,7 @@ class Interface:
     std: tuple[float, ...] = ()
     takes_raw: bool = False
     outputs: Given = "auto"
+    layout: Layout = "auto"
 
     @classmethod
     def of_onnx(cls, model: "onnx.ModelProto", where: str) -> Self:
@@ -101,7 +105,7 @@ class Interface:
             plain["fit"],
             tuple(plain["mean"]) if linear else (),
             tuple(plain["std"]) if linear else (),
-            linear,
+            True,
             plain["outputs"],
         )
 
@@ -122,28 +126,48 @@ class Interface:
         Raises
         ------
         ParameterError
-            Neither names classes and channels, or there are not as many numbers as channels.
+            Neither names classes and channels, there are not as many numbers as channels, or what the
+            user says contradicts what the file says of its graph.
         """
         classes = split_names(options.classes) or self.classes
         channels = split_names(options.channels) or self.channels
         for what, names, fewest in (("classes", classes, 2), ("channels", channels, 1)):
-            if len(names) < fewest or len(set(names)) < len(names):
-                raise ParameterError(
-                    f"{what}: found {', '.join(names) or 'none'} for {where}; expected the name of each "
-                    "once, with commas between, in the order in which the file has them"
-                )
+            _check_names(what, names, fewest, where)
         found = replace(self, classes=classes, channels=channels)
         if options.size:
             found = replace(found, size=options.size, fit=options.sizing)
-        if options.gives_numbers:
-            numbers = (
-                split_numbers(n, getattr(options, n), len(channels)) for n in ("mean", "std")
+        if self.takes_raw and (options.mean or options.std):
+            raise ParameterError(
+                f"mean, std: found {options.mean!r}, {options.std!r} for {where}; expected none, since "
+                "its graph standardises grey levels itself"
             )
-            mean, std = numbers
-            found = replace(found, mean=mean, std=std, takes_raw=False)
-        if options.outputs != "auto":
-            found = replace(found, outputs=options.outputs)
-        return found
+        if options.mean:
+            found = replace(found, mean=split_numbers("mean", options.mean, len(channels)))
+        if options.std:
+            found = replace(found, std=split_numbers("std", options.std, len(channels)))
+        _check_agreement("outputs", options.outputs, self.outputs, where)
+        _check_agreement("layout", options.layout, self.layout, where)
+        return replace(
+            found,
+            outputs=self.outputs if options.outputs == "auto" else options.outputs,
+            layout=self.layout if options.layout == "auto" else options.layout,
+        )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is not known of how grey levels go in; to be told with every result."""
+        notes = []
+        if not self.mean and not self.std and not self.takes_raw:
+            notes.append(
+                "grey levels go in as they are: neither the file nor its user gave a mean and a spread "
+                "(mean, std)"
+            )
+        if not self.mean:
+            notes.append(
+                "the mean of its training images is not known: where a method takes it for a baseline, "
+                "a grey level of 0 stands for it"
+            )
+        return tuple(notes)
 
     def preprocessing(self) -> Preprocessing:
         """Return the preprocessing of a classifier.
@@ -163,6 +187,24 @@ class Interface:
             self.mean or (0.0,) * count,
             self.std or (1.0,) * count,
             (1.0,) * count,
+        )
+
+
+def _check_names(what: str, names: tuple[str, ...], fewest: int, where: str) -> None:
+    if len(names) >= fewest and len(set(names)) == len(names):
+        return
+    one = what == "classes" and len(names) == 1
+    raise ParameterError(
+        f"{what}: found {', '.join(names) or 'none'} for {where}; expected the name of each once, with "
+        "commas between, in the order in which the file has them"
+        + ("; of a single output two: first the rest, then what the output is of" if one else "")
+    )
+
+
+def _check_agreement(name: str, given: str, known: str, where: str) -> None:
+    if "auto" not in (given, known) and given != known:
+        raise ParameterError(
+            f"{name}: found {given} for {where}; expected {known}, as it says itself"
         )
 
 

@@ -134,9 +134,14 @@ class ImportOptions(Options):
         How images are brought to the size.
     mean, std : str
         What is subtracted from raw grey levels and what they are then divided by: a number, or one a
-        channel with commas between.
+        channel with commas between; empty: what the file says, or 0 and 1.
     outputs : {"auto", "logits", "probabilities"}
-        What an ONNX graph gives; ``auto`` looks at what it gives for noise.
+        What an ONNX graph gives; ``auto`` asks the step that it ends in.
+    output : str
+        Which of several outputs of an ONNX graph holds the classes.
+    layout : {"auto", "channels_first", "channels_last"}
+        Where an ONNX graph has its axis of channels; ``auto`` asks the package, or the lengths of its
+        input.
     architecture : str
         Of a state dict: ``torchvision/NAME``, ``timm/NAME``, or a network of this package.
     """
@@ -160,23 +165,35 @@ class ImportOptions(Options):
         Help("how images are brought to the size, if one is given"),
     ] = "resize"
     mean: Annotated[
-        str, Help("what is subtracted from raw grey levels: one number, or one a channel")
-    ] = "0"
-    std: Annotated[str, Help("what they are then divided by: one number, or one a channel")] = "1"
+        str,
+        Help(
+            "what is subtracted from raw grey levels: one number, or one a channel; empty: what the "
+            "file says, or 0"
+        ),
+    ] = ""
+    std: Annotated[
+        str,
+        Help(
+            "what they are then divided by: one number, or one a channel; empty: what the file says, "
+            "or 1"
+        ),
+    ] = ""
     outputs: Annotated[
         Literal["auto", "logits", "probabilities"],
-        Help("what an ONNX graph gives; auto: seen by what it gives for noise"),
+        Help("what an ONNX graph gives; auto: told by the step that it ends in"),
+    ] = "auto"
+    output: Annotated[
+        str, Help("name of the output that holds the classes, where an ONNX graph has several")
+    ] = ""
+    layout: Annotated[
+        Literal["auto", "channels_first", "channels_last"],
+        Help("where an ONNX graph has its channels; auto: told by its package, or its input"),
     ] = "auto"
     architecture: Annotated[
         str,
         Help("of a state dict: torchvision/NAME, timm/NAME, or a network of this package"),
         Suggested(("torchvision/resnet18", "timm/convnext_tiny", "cam_net")),
     ] = ""
-
-    @property
-    def gives_numbers(self) -> bool:
-        """Whether mean or std were given, in place of what the file says."""
-        return (self.mean, self.std) != ("0", "1")
 
 
 def split_numbers(name: str, text: str, count: int) -> tuple[float, ...]:

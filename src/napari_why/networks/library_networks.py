@@ -75,15 +75,30 @@ class LibraryNetwork(WrappedNetwork):
 
 
 class TimmEncoder(nn.Module):
-    """The part of a timm model that makes maps."""
+    """The part of a timm model that makes maps; of models that keep channels last, with them moved."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self._last = keeps_channels_last(model)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the maps (N, K, h, w)."""
+        """Return the maps (N, K, h, w).
+
+        Raises
+        ------
+        UnsupportedNetworkError
+            Channels seem to stand last, though the model does not say so.
+        """
         maps: Tensor = self.model.forward_features(x)  # type: ignore[operator]
+        if self._last and maps.ndim == 4:
+            maps = maps.permute(0, 3, 1, 2)
+        wanted = getattr(self.model, "num_features", None)
+        if maps.ndim == 4 and maps.shape[1] != wanted == maps.shape[3]:
+            raise UnsupportedNetworkError(
+                f"timm: found maps of shape {tuple(maps.shape)}; expected {wanted} channels, then rows "
+                "and columns; wrap the parts of the model yourself (napari_why.networks.wrap)"
+            )
         return maps
 
 
@@ -97,11 +112,18 @@ class TimmHead(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self._model = (model,)
+        self._last = keeps_channels_last(model)
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Return the logits (N, classes)."""
-        logits: Tensor = self._model[0].forward_head(maps)  # type: ignore[operator]
+        """Return the logits (N, classes) of maps (N, K, h, w)."""
+        given = maps.permute(0, 2, 3, 1) if self._last and maps.ndim == 4 else maps
+        logits: Tensor = self._model[0].forward_head(given)  # type: ignore[operator]
         return logits
+
+
+def keeps_channels_last(model: nn.Module) -> bool:
+    """Tell whether a timm model makes maps (N, h, w, K), by its own word."""
+    return str(getattr(model, "output_fmt", "NCHW")).upper().endswith("NHWC")
 
 
 @register_foreign_network(

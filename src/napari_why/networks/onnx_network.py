@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_why.core.errors import MismatchError, ModelFileError, UnsupportedNetworkError
 from napari_why.core.optional_packages import require
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 Outputs = Literal["logits", "probabilities"]
+# Where a graph has its axis of channels; ``auto``: as the lengths tell that its input states
+Layout = Literal["auto", "channels_first", "channels_last"]
 # protobuf, which ONNX files are written in, holds no message of 2 GiB or more
 LARGEST_FILE = 2**31 - 1
 # Operations that come with onnxruntime itself; what is defined in the file is made of them.
@@ -38,7 +40,8 @@ FLOATS = {
 }
 # The least probability that a logit is made of: the smallest normal float32
 SMALLEST = 2.0**-126
-ERRORS_ONLY = 3  # of onnxruntime's severities; it would write to the terminal otherwise
+# Of onnxruntime's severities: what it writes to the terminal beside raising it is left out
+FATAL_ONLY = 4
 
 
 def check_onnx(content: bytes, where: str) -> "ModelProto":
@@ -157,6 +160,17 @@ class OnnxSession:
                 self._session = open_session(content.cpu().numpy().tobytes(), "the ONNX network")
             return self._session
 
+    def forget(self) -> None:
+        """Begin anew when it is next asked, for other content."""
+        with self._lock:
+            self._session = None
+
+
+def _begin_anew(network: nn.Module, _keys: object) -> None:
+    """Forget the session of a network whose content was loaded."""
+    if isinstance(network, OnnxNetwork):
+        network.forget_session()
+
 
 def open_session(content: bytes, where: str) -> "onnxruntime.InferenceSession":
     """Return what computes the graph of an ONNX file, on the processor alone.
@@ -182,7 +196,7 @@ def open_session(content: bytes, where: str) -> "onnxruntime.InferenceSession":
     runtime = require("onnxruntime", "exchange", "ONNX files")
     check_onnx(content, where)
     options = runtime.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
+    options.log_severity_level = FATAL_ONLY
     options.intra_op_num_threads = torch.get_num_threads()
     try:
         return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -212,6 +226,10 @@ class OnnxNetwork(Network):
         Bytes of the file.
     outputs : {"logits", "probabilities"}
         What the graph gives. Of probabilities the logits are their logarithms.
+    output : str
+        Name of the output that holds them; empty: the one that has a number for each class.
+    layout : {"auto", "channels_first", "channels_last"}
+        Where the graph has its axis of channels.
 
     Attributes
     ----------
@@ -233,15 +251,23 @@ class OnnxNetwork(Network):
         *,
         length: int,
         outputs: Outputs,
+        output: str = "",
+        layout: Layout = "auto",
     ) -> None:
         super().__init__()
         self.name = "onnx"
         self.input_channels, self.classes = input_channels, classes
         self.size, self.outputs = size, outputs
+        self.output, self.layout = output, layout
         self.register_buffer("content", torch.zeros(length, dtype=torch.uint8))
         self.register_buffer("scale", torch.ones(input_channels))
         self.register_buffer("shift", torch.zeros(input_channels))
         self._session = OnnxSession()
+        self.register_load_state_dict_post_hook(_begin_anew)  # type: ignore[no-untyped-call]
+
+    def forget_session(self) -> None:
+        """Compute what the content says now, and no longer what it said."""
+        self._session.forget()
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the image itself."""
@@ -256,7 +282,7 @@ class OnnxNetwork(Network):
         UnsupportedNetworkError
             A gradient is asked for, or the graph's outputs are none of these classes.
         MismatchError
-            The graph takes images of another size.
+            The graph cannot be computed for images of this size.
         """
         if features.requires_grad and torch.is_grad_enabled():
             raise UnsupportedNetworkError(
@@ -264,25 +290,61 @@ class OnnxNetwork(Network):
                 "gradients; take a method that needs none, such as occlusion, rise, region_occlusion "
                 "or region_shapley"
             )
+        return torch.from_numpy(self.as_logits(self.answer(features))).to(features)
+
+    def answer(self, x: Tensor) -> NDArray[np.float32]:
+        """Return what the graph itself gives for standardised images.
+
+        Parameters
+        ----------
+        x : Tensor, shape (N, C, H, W)
+
+        Returns
+        -------
+        ndarray, float32, shape (N, classes) or (N, 1)
+            Logits or probabilities, as ``outputs`` says.
+
+        Raises
+        ------
+        UnsupportedNetworkError, MismatchError
+            See :meth:`run`.
+        """
         column = (1, -1, 1, 1)
-        given = features.detach() * self.scale.view(column) + self.shift.view(column)
-        found = self.run(given.cpu().numpy())
-        return torch.from_numpy(self._as_logits(found)).to(features)
+        given = x.detach() * self.scale.view(column) + self.shift.view(column)
+        return self.run(given.cpu().numpy())
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the graph gives for images (N, C, H, W): shape (N, classes), or (N, 1).
 
         Raises
         ------
+        MismatchError, UnsupportedNetworkError
+            See :meth:`look`.
+        """
+        return self.look(images)[1]
+
+    def look(self, images: NDArray[np.float32]) -> tuple[str, NDArray[np.float32]]:
+        """Return which output holds the classes, and what it gives.
+
+        Parameters
+        ----------
+        images : ndarray, float32, shape (N, C, H, W)
+            As the graph takes them, but for the place of the channels.
+
+        Returns
+        -------
+        name : str
+        values : ndarray, float32, shape (N, classes) or (N, 1)
+
+        Raises
+        ------
         MismatchError
-            It takes images of another size.
+            It cannot be computed for images of this size.
         UnsupportedNetworkError
-            Its outputs are none of these classes.
+            None of its outputs holds a number for each class, or several do.
         """
         session = self._session.of(self.content)
         asked = session.get_inputs()[0]
-        last = asked.shape[-1] == self.input_channels and asked.shape[1] != self.input_channels
-        given = np.moveaxis(images, 1, -1) if last else images
         wanted = FLOATS.get(asked.type)
         if wanted is None or len(session.get_inputs()) != 1 or len(asked.shape) != 4:
             raise UnsupportedNetworkError(
@@ -290,6 +352,7 @@ class OnnxNetwork(Network):
                 f"{asked.shape}; expected one of four axes, (N, C, H, W) or (N, H, W, C), in floating "
                 "point numbers"
             )
+        given = np.moveaxis(images, 1, -1) if self._is_last(asked.shape) else images
         for side, known in zip(given.shape[1:], asked.shape[1:], strict=True):
             if isinstance(known, int) and known != side:
                 raise MismatchError(
@@ -298,37 +361,72 @@ class OnnxNetwork(Network):
                 )
         count = asked.shape[0] if isinstance(asked.shape[0], int) else max(len(given), 1)
         parts = [
-            self._run_part(session, asked.name, given[start : start + count].astype(wanted), count)
+            self._run_part(session, given[start : start + count].astype(wanted), count)
             for start in range(0, len(given), count)
         ]
-        columns = 1 if not parts else parts[0].shape[1]
-        return np.concatenate([np.zeros((0, columns), np.float32), *parts])
+        if not parts:
+            return self.output, np.zeros((0, self.classes), np.float32)
+        return parts[0][0], np.concatenate([values for _, values in parts])
+
+    def _is_last(self, shape: Sequence[Any]) -> bool:
+        if self.layout != "auto":
+            return self.layout == "channels_last"
+        return bool(shape[-1] == self.input_channels != shape[1])
 
     def _run_part(
-        self, session: Any, name: str, images: NDArray[Any], count: int
-    ) -> NDArray[np.float32]:
-        """Return the outputs of some images; a graph of one batch size is given the last one again."""
+        self, session: Any, images: NDArray[Any], count: int
+    ) -> tuple[str, NDArray[np.float32]]:
+        """Return the answer to some images, and its name; a graph of one batch size is given the last one again."""
         missing = count - len(images)
         filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-        found = session.run(None, {name: np.ascontiguousarray(filled)})
-        fitting = [
-            item.reshape(count, -1)
-            for item in found
+        found = self._compute(session, np.ascontiguousarray(filled))
+        name = self._choose(found, count)
+        values = found[name].reshape(count, -1)[: len(images)]
+        return name, np.asarray(values, dtype=np.float32)
+
+    def _compute(self, session: Any, images: NDArray[Any]) -> dict[str, Any]:
+        """Return the outputs by their names, or the one that was chosen alone."""
+        names = [self.output] if self.output else [item.name for item in session.get_outputs()]
+        try:
+            found = session.run(names, {session.get_inputs()[0].name: images})
+        except Exception as error:  # its own classes of errors, which are of no public module
+            raise MismatchError(
+                f"onnx: found that the graph cannot be computed for images of shape {images.shape[1:]} "
+                f"({_first_line(error):.200}); expected the size that it was made for; say it (size=...)"
+            ) from error
+        return dict(zip(names, found, strict=True))
+
+    def _choose(self, found: Mapping[str, Any], count: int) -> str:
+        """Return the name of the output that has a number for each class."""
+        fitting = {
+            name: item.shape
+            for name, item in found.items()
             if isinstance(item, np.ndarray)
             and item.dtype.kind == "f"
             and item.ndim >= 2
             and len(item) == count
             and item[0].size in _columns(self.classes)
-        ]
-        if not fitting:
-            shapes = ", ".join(str(getattr(item, "shape", type(item).__name__)) for item in found)
+        }
+        exact = [name for name in fitting if fitting[name] == (count, self.classes)]
+        names = list(fitting) if len(fitting) == 1 else exact
+        if len(names) == 1:
+            return names[0]
+        shapes = ", ".join(
+            f"{name} of shape {getattr(item, 'shape', type(item).__name__)}"
+            for name, item in found.items()
+        )
+        if fitting:
             raise UnsupportedNetworkError(
-                f"onnx: found outputs of shape {shapes}; expected one of shape ({count}, "
-                f"{self.classes}), a number for each class"
+                f"onnx: found several outputs that may be the classes: {shapes}; say which "
+                "(output=NAME)"
             )
-        return np.asarray(fitting[0][: len(images)], dtype=np.float32)
+        raise UnsupportedNetworkError(
+            f"onnx: found the outputs {shapes}; expected one of shape ({count}, {self.classes}), a "
+            "number for each class"
+        )
 
-    def _as_logits(self, found: NDArray[np.float32]) -> NDArray[np.float32]:
+    def as_logits(self, found: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the logits (N, classes) of what the graph gives, (N, classes) or (N, 1)."""
         if not len(found):
             return np.zeros((0, self.classes), np.float32)
         if found.shape[1] == 1:  # of two classes the second's alone; the first is what is left
@@ -357,6 +455,8 @@ class OnnxNetwork(Network):
             "size": list(self.size),
             "length": len(self.content),
             "outputs": self.outputs,
+            "output": self.output,
+            "layout": self.layout,
         } | ({"frozen": True} if self.frozen else {})
 
 
@@ -374,6 +474,8 @@ def onnx(
     frozen: bool = False,
     length: Annotated[int, Help("bytes of the file"), Range(1, LARGEST_FILE)] = 1,
     outputs: Annotated[Outputs, Help("what the graph gives")] = "logits",
+    output: Annotated[str, Help("name of the output; empty: the one that fits the classes")] = "",
+    layout: Annotated[Layout, Help("where the graph has its axis of channels")] = "auto",
 ) -> OnnxNetwork:
     """Build the skeleton that the bytes of an ONNX file are loaded into.
 
@@ -388,6 +490,9 @@ def onnx(
     length : int
         Bytes of the file.
     outputs : {"logits", "probabilities"}
+    output : str
+    layout : {"auto", "channels_first", "channels_last"}
+        See :class:`OnnxNetwork`.
 
     Returns
     -------
@@ -401,7 +506,9 @@ def onnx(
     """
     check_counts(input_channels, classes)
     shape = height_and_width(size)
-    network = OnnxNetwork(input_channels, classes, shape, length=length, outputs=outputs)
+    network = OnnxNetwork(
+        input_channels, classes, shape, length=length, outputs=outputs, output=output, layout=layout
+    )
     if frozen:
         network.freeze()
     return network
@@ -414,6 +521,8 @@ def onnx_network(
     classes: int,
     size: tuple[int, int],
     outputs: Outputs,
+    output: str = "",
+    layout: Layout = "auto",
     scale: Sequence[float] = (),
     shift: Sequence[float] = (),
 ) -> OnnxNetwork:
@@ -427,6 +536,9 @@ def onnx_network(
         Height and width in pixels.
     outputs : {"logits", "probabilities"}
         What the graph gives.
+    output : str
+    layout : {"auto", "channels_first", "channels_last"}
+        See :class:`OnnxNetwork`.
     scale, shift : sequence of float
         By channel, see :class:`OnnxNetwork`; empty: none.
 
@@ -442,7 +554,15 @@ def onnx_network(
     """
     check_onnx(content, "the ONNX file")
     check_counts(input_channels, classes)
-    network = OnnxNetwork(input_channels, classes, size, length=len(content), outputs=outputs)
+    network = OnnxNetwork(
+        input_channels,
+        classes,
+        size,
+        length=len(content),
+        outputs=outputs,
+        output=output,
+        layout=layout,
+    )
     network.content.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     for tensor, values in ((network.scale, scale), (network.shift, shift)):
         if len(values):
