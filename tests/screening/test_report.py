@@ -94,6 +94,19 @@ def test_every_well_leads_to_its_compound_and_dose_however_many_there_are(found)
     assert len(page.links) % len(wells) == 0
 
 
+def test_methods_name_the_test_of_textures_only_where_it_was_made(found):
+    wells = simulate_wells(WellsDesign(compounds=20, controls=4, plates=4))
+    alone = wells["Metadata_Role"].str.endswith("control") & wells.duplicated(
+        ["Metadata_Plate", "Metadata_Role"]
+    )
+    options = ScreenOptions(negative="DMSO", positive="healthy", draws=100)
+    for table, made in ((wells, True), (wells[~alone].reset_index(drop=True), False)):
+        analysis = analyse_screen(table, options)
+        page = make_report(analysis, options, found.record, analysis.sentences)
+        assert ("the one texture that lies furthest" in page) == made
+        assert page.count("no texture was tested alone") == 2 * (not made)  # warning and methods
+
+
 @pytest.fixture(scope="module")
 def explained(model, plates, plate_map, tmp_path_factory):
     """A screen that explains and changes every field, and two of its compounds taken for hits."""
