@@ -540,7 +540,7 @@ def test_a_shard_that_begins_anew_leaves_the_others_theirs(
 
 def test_a_record_is_complete_once_all_tables_are_there(whole, tmp_path, monkeypatch):
     def fail(*_args):
-        raise WhyError("no room")
+        raise OSError("no room")
 
     monkeypatch.setattr(merging, "make_report", fail)
     with pytest.raises(OSError, match="no room"):
