@@ -16,7 +16,7 @@ from PIL import Image
 import napari_why as why
 from napari_why.core.errors import ModelFileError, ParameterError, WhyError
 from napari_why.core.foreign_files import checksum
-from napari_why.exchange import bioimageio_package, foreign_package
+from napari_why.exchange import bioimageio_package, foreign_package, package_files
 from napari_why.exchange.model_card import write_card
 from napari_why.exchange.options import ExportOptions
 from napari_why.model import Classifier
@@ -232,7 +232,7 @@ def test_no_more_is_unpacked_than_there_may_be(tmp_path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("rdf.yaml", b" " * (foreign_package.LARGEST_DESCRIPTION + 1))
     with pytest.raises(ModelFileError, match="found more than"):
-        foreign_package.ZippedFiles(path).read("rdf.yaml", foreign_package.LARGEST_DESCRIPTION)
+        package_files.ZippedFiles(path).read("rdf.yaml", foreign_package.LARGEST_DESCRIPTION)
 
 
 def test_what_is_no_package_is_refused(tmp_path) -> None:

@@ -22,10 +22,9 @@ from napari_why.networks.onnx_network import (
     Layout,
     OnnxNetwork,
     Outputs,
-    check_onnx,
     onnx_network,
-    open_session,
 )
+from napari_why.networks.onnx_session import check_onnx, open_session
 
 # Images of noise that the outputs are looked at with, beside the steps that make them.
 TRIES = 4

@@ -19,7 +19,7 @@ from napari_why.exchange.interface import KEY, describe_interface
 from napari_why.model.classifier import Classifier, softmax
 from napari_why.model.image_facts import check_image
 from napari_why.networks.network import refuse_black_box
-from napari_why.networks.onnx_network import open_session
+from napari_why.networks.onnx_session import open_session
 
 if TYPE_CHECKING:
     from xarray import DataArray
