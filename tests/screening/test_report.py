@@ -1,5 +1,6 @@
 """The report: one page with nothing outside it, every well at its place, names as they are."""
 
+import re
 from html.parser import HTMLParser
 from importlib import import_module
 
@@ -76,6 +77,17 @@ def test_every_well_is_in_each_map_and_names_are_no_markup(found):
         assert f'<p class="warning">{sentence}</p>' in text
     assert "Z&#x27;" in text
     assert found.record.classifier[:12] in text
+
+
+def test_what_is_not_flagged_is_white_and_captions_say_what_colours_mean(found):
+    text = (found.folder / "report.html").read_text(encoding="utf-8")
+    assert (found.analysis.wells["flagged"] == 0).all()
+    figures = [part for part in text.split("<figure>") if "share of fields" in part]
+    assert len(figures) == 2
+    for figure in figures:
+        drawn = figure.partition("</figure>")[0]
+        assert set(re.findall(r'fill="(#\w+)"', drawn)) == {"#f7f7f7"}
+        assert "white none, red all" in drawn
 
 
 def test_every_well_leads_to_its_compound_and_dose_however_many_there_are(found):

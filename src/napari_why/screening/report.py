@@ -190,9 +190,25 @@ def _draw_plates(
     odds = log_odds_column(options.healthy)
     # of all plates one scale each, so that plates can be compared
     maps = (
-        (ON_THE_WAY, "way to healthy (0 negative, 1 positive controls)", 0.0, 1.0),
-        (f"{B_SCORE}{odds}", "B score of the log-odds", -LARGEST_B, LARGEST_B),
-        (FLAGGED, "share of fields that are empty, out of focus or saturated", 1.0, 0.0),
+        (
+            ON_THE_WAY,
+            f"way to {options.healthy}: red as negative controls (0), blue as positive ones (1)",
+            0.0,
+            1.0,
+        ),
+        (
+            f"{B_SCORE}{odds}",
+            f"B score of the log-odds: red {-LARGEST_B:g} and less, blue {LARGEST_B:g} and more",
+            -LARGEST_B,
+            LARGEST_B,
+        ),
+        # white where nothing is wrong
+        (
+            FLAGGED,
+            "share of fields that are empty, out of focus or saturated: white none, red all",
+            1.0,
+            -1.0,
+        ),
     )
     for plate, part in wells.groupby(PLATE, sort=False):
         drawn = [
