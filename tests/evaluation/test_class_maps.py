@@ -16,7 +16,7 @@ from napari_why.evaluation.map_alignment import (
     measure_registration,
     place_cells,
 )
-from napari_why.evaluation.map_statistics import ClassDifference, WellMeans, compare_maps
+from napari_why.evaluation.map_statistics import ClassDifference, WellMeans, correlate_maps
 from napari_why.output.figures import class_maps_figure
 from napari_why.output.images import result_image
 from napari_why.simulation import simulate
@@ -331,10 +331,10 @@ def test_two_planted_kinds_of_maps_make_two_branches(oracle, in_memory) -> None:
 def test_similarity_is_the_correlation() -> None:
     rows = np.random.default_rng(0).normal(size=(4, 30))
     rows[3] = -2 * rows[0] + 7
-    found = compare_maps(list(rows), list("abcd"), list("aabb"))
+    found = correlate_maps(list(rows), list("abcd"), list("aabb"))
     np.testing.assert_allclose(found.matrix, np.corrcoef(rows))
     assert found.matrix[0, 3] == pytest.approx(-1)
-    assert compare_maps(list(rows[:1]), ["a"], ["a"]) is None
+    assert correlate_maps(list(rows[:1]), ["a"], ["a"]) is None
 
 
 def test_cancelled_work_has_some_of_every_class(oracle, in_memory) -> None:

@@ -26,6 +26,7 @@ from napari_why.core.events import (
     never_cancelled,
 )
 from napari_why.core.options import Help, Options, Range, Unit
+from napari_why.core.randomness import LARGEST_SEED
 from napari_why.datasets import Dataset
 from napari_why.fitting import fit
 from napari_why.generation.prediction_report import FIGURES, compare_planes
@@ -66,7 +67,7 @@ class DenoisingOptions(Options):
     autoencoder_epochs: Annotated[
         int, Help("of the autoencoder; 0: as usual"), Range(0, 10_000)
     ] = 0
-    seed: Annotated[int, Help("of networks and noise"), Range(0, 2**31 - 1)] = 0
+    seed: Annotated[int, Help("of networks and noise"), Range(0, LARGEST_SEED)] = 0
 
 
 def compare_denoisers(

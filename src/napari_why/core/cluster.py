@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from threading import Lock
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from napari_why.core.errors import CancellationError, WhyError, reason_of
+from napari_why.core.optional_packages import require
 
 R = TypeVar("R")
 
@@ -51,14 +51,9 @@ def open_cluster(
     WhyError
         There is no such scheduler, it has no worker, or dask.distributed is not installed.
     """
-    try:
-        import dask
-        from distributed import Client, LocalCluster
-    except ModuleNotFoundError as error:
-        raise WhyError(
-            f"scheduler: found {address!r}, but dask.distributed is not installed; install "
-            '"napari-why[cluster]", or use workers'
-        ) from error
+    distributed = require("distributed", "cluster", f"scheduler {address!r}", instead="use workers")
+    import dask
+
     # memory is bounded by tiles and batches: the nanny's limit would kill a worker in the midst of one
     local: dict[str, Any] = {
         "n_workers": max(1, workers),
@@ -80,8 +75,8 @@ def open_cluster(
         try:
             place: Any = address
             if address == LOCAL:
-                place = opened.enter_context(closing(LocalCluster(**local)))
-            client = opened.enter_context(closing(Client(place)))
+                place = opened.enter_context(closing(distributed.LocalCluster(**local)))
+            client = opened.enter_context(closing(distributed.Client(place)))
             client.wait_for_workers(1, timeout=patience)
         except (OSError, ValueError, TimeoutError) as error:
             raise WhyError(
@@ -190,14 +185,13 @@ class _Ledger:
     forbidden: set[str] = field(default_factory=set)
 
 
-@cache
-def _ledger() -> _Ledger:
-    return _Ledger()
+# Of this process, for what a worker begins and what it is told come in different threads.
+_LEDGER = _Ledger()
 
 
 def _begin(name: str, function: Callable[..., R], *given: Any, **named: Any) -> R:
     """Do a task, in a worker, unless that was forbidden by then."""
-    ledger = _ledger()
+    ledger = _LEDGER
     with ledger.lock:
         if name in ledger.forbidden:
             raise CancellationError(f"{name}: the work was stopped before it was begun")
@@ -215,7 +209,7 @@ def _forbid(names: Iterable[str]) -> set[str]:
 
     Those are forbidden too: where the worker dies of one, no other begins it anew.
     """
-    ledger = _ledger()
+    ledger = _LEDGER
     with ledger.lock:
         ledger.forbidden.update(names)
         return set(names) & (ledger.running | set(ledger.ended))

@@ -7,7 +7,7 @@ from types import ModuleType
 from napari_why.core.errors import WhyError
 
 
-def require(module: str, extra: str, what: str) -> ModuleType:
+def require(module: str, extra: str, what: str, *, instead: str = "") -> ModuleType:
     """Return a module of a package that is not always installed.
 
     Parameters
@@ -18,6 +18,8 @@ def require(module: str, extra: str, what: str) -> ModuleType:
         The extra of napari-why that brings it.
     what : str
         What it is needed for.
+    instead : str
+        What can be done without it, as the error's last words.
 
     Returns
     -------
@@ -40,6 +42,6 @@ def require(module: str, extra: str, what: str) -> ModuleType:
     if find_spec(module.partition(".")[0]) is None:
         raise WhyError(
             f"{what}: found no package {module.partition('.')[0]}; install it with "
-            f"pip install 'napari-why[{extra}]'"
+            f"pip install 'napari-why[{extra}]'{instead and f', or {instead}'}"
         )
     return import_module(module)

@@ -354,8 +354,8 @@ class Options:
     def of(cls, options: Self | Mapping[str, Any] | None, changes: Mapping[str, Any]) -> Self:
         """Return options with changes by name; those of the class where there are none yet.
 
-        Options may be given by name, too. ``changes`` may name a ``preset``, which gives what they leave open (:func:`with_preset`),
-        and ``rng`` in place of a ``seed``.
+        Options may be given by name, too. ``changes`` may name a ``preset``, which gives what they leave
+        open (:func:`with_preset`), and ``rng`` in place of a ``seed``.
 
         Parameters
         ----------

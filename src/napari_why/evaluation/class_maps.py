@@ -40,7 +40,7 @@ from napari_why.evaluation.map_statistics import (
     ClassMean,
     MapSimilarity,
     WellMeans,
-    compare_maps,
+    correlate_maps,
     describe_separation,
     map_vector,
 )
@@ -409,7 +409,7 @@ def _in_turn(dataset: Dataset) -> Iterator[int]:
 
 @dataclass(frozen=True, eq=False)
 class _Compared:
-    """One image's map, as :func:`~napari_why.evaluation.map_statistics.compare_maps` compares them."""
+    """One image's map, as :func:`~napari_why.evaluation.map_statistics.correlate_maps` compares them."""
 
     name: str
     label: str
@@ -507,13 +507,13 @@ class _Sums:
             unit=self.unit,
             regions=_region_table(self.shares),
             images=pd.DataFrame(self.rows),
-            similarity=compare_maps(
+            similarity=correlate_maps(
                 [item.vector for item in compared],
                 [item.name for item in compared],
                 [item.label for item in compared],
                 [item.group for item in compared],
             ),
-            class_similarity=compare_maps(
+            class_similarity=correlate_maps(
                 [map_vector(item.mean[:-1]) for item in found_maps],
                 [_name(item) for item in found_maps],
                 [item.label for item in found_maps],

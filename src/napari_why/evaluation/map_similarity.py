@@ -10,7 +10,7 @@ from napari_why.evaluation.explanations import Values
 
 
 @dataclass(frozen=True)
-class MapSimilarity:
+class PairSimilarity:
     """How alike two maps are.
 
     Parameters
@@ -42,7 +42,7 @@ class MapSimilarity:
 SSIM_WINDOW = 7
 
 
-def compare_maps(one: Values, other: Values) -> MapSimilarity:
+def compare_maps(one: Values, other: Values) -> PairSimilarity:
     """Compare two maps (H, W); one that is the same everywhere is like no other.
 
     Parameters
@@ -52,13 +52,13 @@ def compare_maps(one: Values, other: Values) -> MapSimilarity:
 
     Returns
     -------
-    MapSimilarity
+    PairSimilarity
     """
     sizes = np.abs(one), np.abs(other)
     small = min(one.shape) < SSIM_WINDOW
     scaled = [size / size.max() if size.max() else size for size in sizes]
     ssim = np.nan if small else structural_similarity(*scaled, data_range=1.0)
-    return MapSimilarity(rank_correlation(one, other), rank_correlation(*sizes), float(ssim))
+    return PairSimilarity(rank_correlation(one, other), rank_correlation(*sizes), float(ssim))
 
 
 def rank_correlation(one: Values, other: Values) -> float:
@@ -97,7 +97,7 @@ def similarity_by_chance(values: Values, seed: int) -> float:
     Returns
     -------
     float
-        0 to 1, the mean of :attr:`MapSimilarity.value`.
+        0 to 1, the mean of :attr:`PairSimilarity.value`.
     """
     generator = np.random.default_rng((seed, 2))
     moves = [tuple(generator.integers(0, side) for side in values.shape) for _ in range(MOVES)]

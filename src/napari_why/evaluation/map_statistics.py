@@ -290,7 +290,7 @@ class MapSimilarity:
         return np.asarray(hierarchy.fcluster(self.linkage, count, "maxclust"), dtype=np.int64)
 
 
-def compare_maps(
+def correlate_maps(
     vectors: Sequence[NDArray[np.float64]],
     names: Sequence[str],
     labels: Sequence[str],

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,10 +21,12 @@ from napari_why.model.classifier import Classifier, softmax
 from napari_why.networks.onnx_network import (
     Layout,
     OnnxNetwork,
-    Outputs,
     onnx_network,
 )
-from napari_why.networks.onnx_session import check_onnx, open_session
+from napari_why.networks.onnx_session import check_onnx, open_onnx
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 # Images of noise that the outputs are looked at with, beside the steps that make them.
 TRIES = 4
@@ -190,7 +192,8 @@ def _origin(place: Path, what: str) -> str:
 
 def _of_graph(content: bytes, said: Interface, options: ImportOptions, place: Path) -> Classifier:
     where = str(place)
-    asked = _input_shape(content, where)
+    session = open_onnx(content, where)
+    asked = _input_shape(session, where)
     said = said.with_options(options, where)
     said = replace(said, layout=_layout(asked, said, where))
     channels_last = said.layout == "channels_last"
@@ -199,21 +202,19 @@ def _of_graph(content: bytes, said: Interface, options: ImportOptions, place: Pa
     raw = {"scale": said.std, "shift": said.mean} if said.takes_raw else {}
     side = fixed.size or SIDE
 
-    def make(outputs: Outputs, output: str) -> OnnxNetwork:
-        return onnx_network(
-            content,
-            input_channels=len(said.channels),
-            classes=len(said.classes),
-            size=(side, side),
-            outputs=outputs,
-            output=output,
-            layout=said.layout,
-            **raw,
-        )
-
+    network = onnx_network(
+        content,
+        input_channels=len(said.channels),
+        classes=len(said.classes),
+        size=(side, side),
+        outputs="logits",
+        output=_named_output(session, options.output, where),
+        layout=said.layout,
+        **raw,
+    )
     shape = (TRIES, len(said.channels), side, side)
     noise = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-    output, found = make("logits", _named_output(content, options.output, where)).look(noise)
+    output, found = network.look(noise)
     if not np.isfinite(found).all():
         raise UnsupportedNetworkError(f"{where}: found outputs that are not finite for noise")
     notes = [_origin(place, f"ONNX, SHA-256 {checksum(content)[:DIGITS]}")]
@@ -222,6 +223,8 @@ def _of_graph(content: bytes, said: Interface, options: ImportOptions, place: Pa
     else:
         outputs, decided = said.outputs, "as was said"
         check_outputs(outputs, found, where)
+    # of the one that was looked at: another would check and compile the graph once more
+    network.outputs, network.output = outputs, output
     meaning = (
         ": the score of a class is the logarithm of its probability, which other classes lower too; the "
         "difference of two scores is that of its logits"
@@ -233,7 +236,7 @@ def _of_graph(content: bytes, said: Interface, options: ImportOptions, place: Pa
             "sizing=crop (with size) if its own were cut out"
         )
     return Classifier(
-        make(outputs, output),
+        network,
         fixed.preprocessing(),
         said.classes,
         notes=(*notes, *said.notes),
@@ -263,8 +266,8 @@ def _layout(asked: list[Any], said: Interface, where: str) -> Layout:
     return said.layout
 
 
-def _named_output(content: bytes, name: str, where: str) -> str:
-    known = [item.name for item in open_session(content, where).get_outputs()]
+def _named_output(session: "InferenceSession", name: str, where: str) -> str:
+    known = [item.name for item in session.get_outputs()]
     if name and name not in known:
         raise ParameterError(
             f"output: found {name!r} for {where}; expected one of {', '.join(known)}"
@@ -272,8 +275,8 @@ def _named_output(content: bytes, name: str, where: str) -> str:
     return name
 
 
-def _input_shape(content: bytes, where: str) -> list[Any]:
-    inputs = open_session(content, where).get_inputs()
+def _input_shape(session: "InferenceSession", where: str) -> list[Any]:
+    inputs = session.get_inputs()
     if len(inputs) != 1 or len(inputs[0].shape) != AXES:
         raise UnsupportedNetworkError(
             f"{where}: found {len(inputs)} inputs, first of shape {inputs[0].shape if inputs else 'none'}; "

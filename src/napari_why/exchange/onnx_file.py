@@ -19,7 +19,7 @@ from napari_why.exchange.interface import KEY, describe_interface
 from napari_why.model.classifier import Classifier, softmax
 from napari_why.model.image_facts import check_image
 from napari_why.networks.network import refuse_black_box
-from napari_why.networks.onnx_session import open_session
+from napari_why.networks.onnx_session import open_onnx
 
 if TYPE_CHECKING:
     from xarray import DataArray
@@ -281,7 +281,7 @@ def _finish(content: bytes, classifier: Classifier) -> bytes:
 
 
 def _run(content: bytes, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    session = open_session(content, "the exported graph")
+    session = open_onnx(content, "the exported graph")
     return np.asarray(session.run([OUTPUT], {INPUT: pixels})[0], dtype=np.float32)
 
 

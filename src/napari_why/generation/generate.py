@@ -12,7 +12,7 @@ from torch import Tensor
 from napari_why.core.devices import limited_threads, to_float64, to_like
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
 from napari_why.core.options import Help, Range, validated
-from napari_why.core.randomness import Rng, choose_seed
+from napari_why.core.randomness import LARGEST_SEED, Rng, choose_seed
 from napari_why.core.record import Record
 from napari_why.core.registry import Method, Registry
 from napari_why.generation.image_generator import ImageGenerator, Label
@@ -229,7 +229,7 @@ def sample(
     classifier: Classifier | ImageGenerator,
     *,
     count: Annotated[int, Help("number of images"), Range(1, 10_000)] = 16,
-    seed: Annotated[int, Help("of the latents drawn"), Range(0, 2**31 - 1)] = 0,
+    seed: Annotated[int, Help("of the latents drawn"), Range(0, LARGEST_SEED)] = 0,
     label: Label = "",
     rng: Rng = None,
 ) -> GeneratedImages:

@@ -15,7 +15,7 @@ from napari_why.core.devices import choose_device, limited_threads, to_like
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Range, validated
 from napari_why.core.options import Label as FormLabel
-from napari_why.core.randomness import Rng, choose_seed
+from napari_why.core.randomness import LARGEST_SEED, Rng, choose_seed
 from napari_why.core.record import Record
 from napari_why.core.schema import Fields, Row, Schema, Text, Whole
 from napari_why.datasets.preprocessing import Preprocessing
@@ -44,7 +44,7 @@ Label = Annotated[
     Help("class of the images, of a generator that knows classes; empty: of each in turn"),
     FormLabel("class"),
 ]
-Seed = Annotated[int, Help("of the codes drawn"), Range(0, 2**31 - 1)]
+Seed = Annotated[int, Help("of the codes drawn"), Range(0, LARGEST_SEED)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +146,8 @@ class ImageGenerator:
     def interpolate(
         self,
         *,
-        first: Annotated[int, Help("seed of the code to begin at"), Range(0, 2**31 - 1)] = 0,
-        second: Annotated[int, Help("seed of the code to end at"), Range(0, 2**31 - 1)] = 1,
+        first: Annotated[int, Help("seed of the code to begin at"), Range(0, LARGEST_SEED)] = 0,
+        second: Annotated[int, Help("seed of the code to end at"), Range(0, LARGEST_SEED)] = 1,
         steps: Annotated[int, Help("number of images, both ends included"), Range(2, 1001)] = 11,
         label: Label = "",
     ) -> GeneratedImages:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from napari_why.core.errors import DatasetError, ParameterError
 from napari_why.core.options import Help, Options, Range
+from napari_why.core.randomness import LARGEST_SEED
 from napari_why.latent_space.robust import (
     RobustShape,
     Subspace,
@@ -254,7 +255,7 @@ class OutlierOptions(Options):
             "where an outlier begins: by simulated normal distributions, or by the validation images"
         ),
     ] = "normal"
-    seed: Annotated[int, Help("of the estimator and its simulation"), Range(0, 2**31 - 1)] = 0
+    seed: Annotated[int, Help("of the estimator and its simulation"), Range(0, LARGEST_SEED)] = 0
 
 
 def find_outliers(

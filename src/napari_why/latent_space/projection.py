@@ -21,6 +21,7 @@ from napari_why.core.events import (
     never_cancelled,
 )
 from napari_why.core.options import Help, Range, validated
+from napari_why.core.randomness import LARGEST_SEED
 from napari_why.core.registry import Method, Registry
 from napari_why.counterfactuals import Counterfactual
 from napari_why.images import make_image
@@ -158,7 +159,7 @@ def umap(
     minimum_distance: Annotated[
         float, Help("how closely points may be packed"), Range(0, 0.99)
     ] = 0.1,
-    seed: Annotated[int, Help("another number gives another picture"), Range(0, 2**31 - 1)] = 0,
+    seed: Annotated[int, Help("another number gives another picture"), Range(0, LARGEST_SEED)] = 0,
     on_event: OnEvent = ignore_event,
     cancelled: Cancelled = never_cancelled,
 ) -> Projection:

@@ -133,7 +133,7 @@ class OnnxSession:
         """
         with self._lock:
             if self._session is None:
-                self._session = open_session(content.cpu().numpy().tobytes(), "the ONNX network")
+                self._session = open_onnx(content.cpu().numpy().tobytes(), "the ONNX network")
             return self._session
 
     def forget(self) -> None:
@@ -142,7 +142,7 @@ class OnnxSession:
             self._session = None
 
 
-def open_session(content: bytes, where: str) -> "onnxruntime.InferenceSession":
+def open_onnx(content: bytes, where: str) -> "onnxruntime.InferenceSession":
     """Return what computes the graph of an ONNX file, on the processor alone.
 
     Parameters

@@ -10,6 +10,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from napari_why.core.errors import WhyError
+from napari_why.core.optional_packages import require
 from napari_why.core.targets import MARK
 from napari_why.core.whole_files import atomic_path
 from napari_why.images.ome_zarr_plate import read_attributes
@@ -61,12 +62,7 @@ def to_anndata(folder: str | Path) -> "AnnData":
     --------
     >>> to_anndata("results").write_h5ad("latents.h5ad")  # doctest: +SKIP
     """
-    try:
-        from anndata import AnnData
-    except ModuleNotFoundError as error:
-        raise WhyError(
-            'anndata is not installed; install "napari-why[anndata]", or read wells.parquet'
-        ) from error
+    package = require("anndata", "anndata", "latents as AnnData", instead="read wells.parquet")
     wells, record = _read(folder)
     latents = latent_columns(wells)
     if not latents:
@@ -78,7 +74,7 @@ def to_anndata(folder: str | Path) -> "AnnData":
         about[column] = pd.Series(
             ["" if pd.isna(value) else str(value) for value in about[column]], about.index, object
         )
-    return AnnData(
+    return package.AnnData(
         X=wells[latents].to_numpy("float32"),
         obs=about,
         var=pd.DataFrame(index=pd.Index(latents, dtype=object)),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from napari_why.batch import BatchOptions
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import DETAILS, Help, Options, Range, parameters_of
+from napari_why.core.randomness import LARGEST_SEED
 
 if TYPE_CHECKING:
     from napari_why.model import Classifier
@@ -86,7 +87,7 @@ class ScreenOptions(Options):
     draws: Annotated[
         int, Help("of wells for intervals, and permutations for p"), Range(100, 1_000_000), DETAILS
     ] = 2000
-    seed: Annotated[int, Help("of those"), Range(0, 2**31 - 1), DETAILS] = 0
+    seed: Annotated[int, Help("of those"), Range(0, LARGEST_SEED), DETAILS] = 0
     explaining: BatchOptions = field(default_factory=lambda: BatchOptions(pictures=False))
 
     def __post_init__(self) -> None:

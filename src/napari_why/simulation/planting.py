@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from napari_why.core import events
 from napari_why.core.errors import DatasetError, ParameterError, WhyError
 from napari_why.core.options import Help, Options, Range, Unit
+from napari_why.core.randomness import LARGEST_SEED
 from napari_why.core.whole_files import csv_text
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.image_folders import TABLE_NAME
@@ -108,7 +109,7 @@ class PlantOptions(Options):
         Help("Share of planted tiles, and of untouched ones without, that have uneven light."),
         Range(0, 1),
     ] = 0.5
-    seed: Annotated[int, Help("Of all that is drawn at random."), Range(0, 2**31 - 1)] = 0
+    seed: Annotated[int, Help("Of all that is drawn at random."), Range(0, LARGEST_SEED)] = 0
 
 
 @dataclass(frozen=True, eq=False)
