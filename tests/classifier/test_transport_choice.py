@@ -652,6 +652,33 @@ def test_what_training_wells_are_sure_of_goes_before_what_is_nearer_to_few_other
 
 
 @pytest.mark.parametrize(
+    ("by_network", "plain", "undoes", "taken"),
+    [
+        (1.1, 2.0, None, RESTORED),
+        # surely farther, or one that saw all cells changed
+        (2.0, 3.0, None, "all places"),
+        (1.1, 2.0, ("latent", "full"), "all places"),
+        # what can be told in a sentence goes before it
+        (1.1, 1.1, None, "parametric"),
+    ],
+)
+def test_where_a_part_of_the_cells_responded_a_network_that_saw_such_is_taken_if_as_near(
+    by_network: float, plain: float, undoes: tuple[str, str] | None, taken: str
+) -> None:
+    judge, _ = judges_of(by_network, True, None)
+    judge._restored = SimpleNamespace(undoes=undoes)
+    nearest, drawn = judge._distances["parametric"], judge._distances["parametric"].drawn
+    judge._distances["all places"] = nearest
+    # draws of its own, as those of the network
+    judge._distances["parametric"] = Distance(plain, plain * drawn[::-1], (plain * drawn) ** 2)
+    judge.scores = {
+        name: TransportScores(0.0, None, 0.0, found.value)
+        for name, found in judge._distances.items()
+    }
+    assert judge.plainest_of_the_nearest() == taken
+
+
+@pytest.mark.parametrize(
     ("found", "known", "taken"),
     [
         # brightness is what differs: the curve says it best

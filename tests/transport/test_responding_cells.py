@@ -57,6 +57,24 @@ def test_the_share_of_a_mixture_is_estimated(share: float) -> None:
     assert error < 0.03
 
 
+def test_the_change_is_that_of_cells_that_surely_responded(
+    fitted: RespondingCells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weighed by how likely each responded, cells that did not would make the change smaller."""
+    untouched, partly = draw_cells(30, 0, 0.0), draw_cells(30, 1, SHARE)
+    monkeypatch.setattr("napari_why.transport.responding_cells.find_surest", lambda *_: 0.0)
+    of_all = fit_responding_cells(untouched, partly, (0,))
+    images = draw_cells(8, 7, 0.0)
+    wanted = draw_cells(8, 7, 1.0)[:, 1] - images[:, 1]
+    strong = wanted.abs() > 0.5 * wanted.abs().max()
+    changes = [(found.forward(images) - images)[:, 1] for found in (fitted, of_all)]
+    slopes = [
+        float((change * wanted)[strong].sum() / wanted[strong].square().sum()) for change in changes
+    ]
+    assert abs(slopes[0] - 1) < abs(slopes[1] - 1)
+    assert slopes[1] < 0.8
+
+
 def test_responding_cells_lose_their_dye_and_no_other_does(fitted: RespondingCells) -> None:
     images = draw_cells(8, 7, 0.0)
     drawn = fitted.prepare(images)(torch.Generator().manual_seed(0))

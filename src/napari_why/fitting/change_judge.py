@@ -4,7 +4,9 @@ The rule, for each direction from class p to class q: of all candidates (one cur
 channel, a change in few numbers, a map scale by scale, transport of latents at all places or of the excess
 mass alone, a network that undoes the way back), the one whose images of held-out p come nearest to real images
 of q; of several that come as near, as far as wells drawn anew can tell, a plain one: a curve or, else, few
-numbers. So a curve is the answer where nothing does better than brightness.
+numbers. So a curve is the answer where nothing does better than brightness. Else, where surely a part of the
+cells of p responded and not all did, a network that saw such a part drawn, for no other candidate knows that
+cells differ in that.
 
 One thing goes before it: of two directions one is often learnt much better than the other (what adds blur, say,
 is told by few numbers, and what takes it away is not). Where the change back leaves surely less of the
@@ -386,7 +388,7 @@ class ChangeJudge:
         """Tell whether to undo what was chosen for the way back, rather than to change by a candidate."""
         restored = self._distances.get(RESTORED)
         # a network that learnt from drawn cells undoes something else
-        if self._restored is None or self._restored.undoes is None or restored is None:
+        if self._restored is None or self._undoes_drawn_cells() or restored is None:
             return False
         if not (self._nearness.known and way_back._nearness.known):
             return self._is_less_likely_than(way_back)
@@ -470,7 +472,15 @@ class ChangeJudge:
             found = self._distances[name]
             if found and least and np.mean(found.drawn <= least.drawn) >= AS_NEAR:
                 return name
+        restored = self._distances.get(RESTORED) if RESTORED in measured else None
+        if restored and least and self._undoes_drawn_cells():
+            as_near = np.mean(restored.drawn <= least.drawn) >= AS_NEAR
+            return RESTORED if as_near else nearest
         return nearest
+
+    def _undoes_drawn_cells(self) -> bool:
+        """Tell whether the network of this direction learnt from cells that were drawn to respond."""
+        return self._restored is not None and self._restored.undoes is None
 
     def _ask(self) -> float | None:
         """Return how often real held-out images look like the target; None where that is unreliable."""

@@ -224,16 +224,15 @@ class TransportChooser:
     ) -> list[Callable[[torch.Generator], Tensor]]:
         """Return what draws, from untouched images, ones of which a part of the cells responded.
 
-        Empty where nothing is locked that shows cells, or where about all of them seem to respond.
+        Empty where nothing is locked that shows cells, or where not surely some of them respond, or about all.
         """
         if not locked:
             return []
         _stop_if(self.cancelled)
         cells = fit_responding_cells(untouched, partly, locked, cancelled=self.cancelled)
-        if cells.share + 2 * cells.error >= NEARLY_ALL_CELLS:
+        if not 0 < cells.share - 2 * cells.error < NEARLY_ALL_CELLS - 4 * cells.error:
             return []
-        if cells.share - 2 * cells.error > 0:
-            self._cells[direction] = cells
+        self._cells[direction] = cells
         return [cells.prepare(untouched)]
 
     def _keep_cells(

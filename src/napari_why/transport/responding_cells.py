@@ -271,9 +271,10 @@ def fit_responding_cells(
         for evidence, found in ((untouched_evidence, cells), (partly_evidence, partly_cells))
     )
     share, error = estimate_share(np.concatenate(scores), np.concatenate(partly_scores))
+    surely = find_surest(np.concatenate(partly_scores), share)
     # a cell counts as a whole: its rim, where there is little to see, responded as its middle did
     weights = [
-        torch.from_numpy(score[found.number - 1]).float()
+        torch.from_numpy((score >= surely)[found.number - 1]).float()
         for score, found in zip(partly_scores, partly_cells, strict=True)
     ]
     forward = fit_coarse_to_fine(
@@ -290,6 +291,9 @@ def fit_responding_cells(
 HALVES = 2
 # Keeps every place usable where nothing responds.
 SMALLEST_WEIGHT = 1e-4
+# Of the cells that responded, those with the most evidence: cells that did not, and neighbours that were
+# taken for one, would make the change smaller than it is. Of fewer of them less is known of what it looks like.
+SUREST = 0.5
 
 
 def judge_places(
@@ -335,6 +339,30 @@ def judge_places(
             grown = F.interpolate(mass, scale_factor=float(PHASES), mode="bilinear")
             result[held] = grown[..., : size[0], : size[1]]
     return found[0], found[1]
+
+
+def find_surest(scores: NDArray[np.float64], share: float) -> float:
+    """Return the evidence above which the surest half of the cells that responded lie.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n,)
+        Excess masses of the cells of the class of which some responded, 0 to 1.
+    share : float
+        Of them that responded, 0 to 1.
+
+    Returns
+    -------
+    float
+        At least one cell lies there.
+
+    Examples
+    --------
+    >>> scores = np.array([0.0, 0.1, 0.0, 0.2, 0.5, 0.7, 0.8, 0.9])
+    >>> [float(score) for score in scores if score >= find_surest(scores, share=0.5)]
+    [0.8, 0.9]
+    """
+    return float(np.quantile(scores, 1 - SUREST * share, method="higher"))
 
 
 def _as_latents(images: Tensor, locked: Sequence[int]) -> Tensor:
