@@ -562,9 +562,9 @@ def _warn(about: Path, result: Any) -> None:
 # Of the functions that are no methods of a registry, but have annotated parameters as those have.
 def _list_parameters(of: str, function: str) -> Callable[[], Further]:
     def further() -> Further:
-        from napari_why import generation
+        from napari_why.generation import generate
 
-        return Further({of: parameters_of(getattr(generation, function))})
+        return Further({of: parameters_of(getattr(generate, function))})
 
     return further
 

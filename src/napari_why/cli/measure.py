@@ -418,7 +418,7 @@ def _join_class_maps(result: "ClassMaps", dataset: "why.Dataset") -> Any:
 def list_class_map_options() -> Further:
     """Return the options of maps of classes, and the parameters of every attribution method."""
     from napari_why.attribution import METHODS
-    from napari_why.evaluation import ClassMapOptions
+    from napari_why.evaluation.class_maps import ClassMapOptions
 
     return Further.of_registry("method", METHODS, {"the maps": parameters_of(ClassMapOptions)})
 
