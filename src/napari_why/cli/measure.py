@@ -75,7 +75,6 @@ def measure(
     from napari_why.datasets.image_store import drop_files
     from napari_why.images import group_sources
     from napari_why.measurement import MeasurementOptions
-    from napari_why.output.figures import draw_counterfactual
 
     sources = (*images, model, options.plate_map, through)
     arguments.check_place(out, overwrite=overwrite, sources=sources)
@@ -97,6 +96,8 @@ def measure(
             draw(measured)
 
     def draw(measured: "MeasuredImage") -> None:
+        from napari_why.output.figures import draw_counterfactual  # takes a second to import
+
         name = Path(str(measured.image.attrs.get("source") or "image")).name.partition(".")[0]
         path = out / "figures" / f"{measured.row + 1:05d}_{name}.png"
         try:
