@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from typing_extensions import TypeAliasType
 
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Parameter, Range, Unit, parameters_of, validated
@@ -120,3 +121,21 @@ def test_a_type_that_no_form_can_show_is_a_programming_error() -> None:
 
     with pytest.raises(TypeError, match="parameter shape"):
         parameters_of(method)
+
+
+def test_an_alias_of_a_type_is_what_it_stands_for() -> None:
+    """As ``type Side = Literal["left", "right"]`` makes one since Python 3.12."""
+    side = TypeAliasType("side", Literal["left", "right"])
+    times = TypeAliasType("times", Annotated[int, Help("how often"), Range(1, 9)])
+
+    def turn(
+        *,
+        to: Annotated[side, Help("where to")] = "left",
+        then: Annotated[side | None, Help("where to next")] = None,
+        times: times = 1,
+    ) -> None: ...
+
+    to, then, often = parameters_of(turn)
+    assert (to.choices, to.optional) == (("left", "right"), False)
+    assert (then.choices, then.optional) == (("left", "right"), True)
+    assert (often.name, often.help, often.high) == ("times", "how often", 9)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from napari_why import sample_data
+from napari_why.images import image_contrast_limits, make_image
 
 FIELDS = (
     sample_data.simulated_healthy,
@@ -34,6 +35,18 @@ def test_the_fields_show_the_same_cells_with_the_same_contrast() -> None:
     assert len({keywords["name"] for _, keywords, _ in mitochondria}) == 3
 
 
+def common_limits(fields) -> list[tuple[float, float]]:
+    stacked = np.stack([field.values for field in fields])
+    return image_contrast_limits(make_image(stacked, "tcyx", ("DAPI", "TMRM")))
+
+
+def test_the_contrast_of_the_fields_is_that_of_all_three() -> None:
+    limits = common_limits(map(sample_data._field, ("healthy", "diseased", "treated")))
+    for make in FIELDS:
+        for (_, keywords, _), limit in zip(make(), limits, strict=True):
+            assert keywords["contrast_limits"] == pytest.approx(limit, abs=0.01)
+
+
 def test_the_labelled_set_is_a_stack_per_class_and_channel() -> None:
     layers = sample_data.simulated_labelled_set()
     assert len(layers) == 6
@@ -55,7 +68,7 @@ def test_the_labelled_set_is_rendered_beside_and_its_contrast_is_known_beforehan
         label: [future.result() for future in futures]
         for label, futures in sample_data._labelled_fields().items()
     }
-    limits = sample_data._common_limits([field for each in fields.values() for field in each])
+    limits = common_limits(field for each in fields.values() for field in each)
     for data, keywords, _ in sample_data.simulated_labelled_set():
         assert not isinstance(data, np.ndarray), "nobody waits for what is not looked at"
         facts = keywords["metadata"]["napari_why"]

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from napari_why.images import channel_names, image_contrast_limits, make_image
+from napari_why.images import make_image
 from napari_why.napari_reader import LayerData, image_layers
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.simulation import CLASSES, SimulatedScene
@@ -32,8 +32,10 @@ PIXEL_SIZE = 0.325
 FIELDS = 6
 # Channels, height and width of a field.
 SHAPE = (len(CHANNELS), SIZE, SIZE)
-# Contrast limits of DAPI and TMRM over all fields of the small labelled set: with limits of its own a dimmer
-# class would look as bright. Known beforehand, so that no field has to be waited for.
+# Contrast limits of DAPI and TMRM over the three single fields, and over all of the small labelled set: with
+# limits of its own a dimmer class would look as bright. Known beforehand, so that no other field has to be
+# waited for.
+FIELD_LIMITS = [(314.0, 7301.965), (305.0, 3354.965)]
 LIMITS = [(283.0, 7755.76), (303.0, 3610.0)]
 # Distance of what stands beside one another as a share of its size: wide enough to tell dark fields
 # apart.
@@ -110,16 +112,12 @@ def _pixels(field: Future[xr.DataArray]) -> NDArray[np.uint16]:
 
 
 def _field_layers(label: str) -> list[LayerData]:
-    fields = _fields()
-    limits = _common_limits(list(fields.values()))
-    return _name_layers(image_layers(fields[label]), label, limits)
+    return _name_layers(image_layers(_field(label)), label, FIELD_LIMITS)
 
 
 @cache
-def _fields() -> dict[str, xr.DataArray]:
-    """Render the single fields: for one, the contrast of all has to be known."""
-    scene = _scene(0)
-    return {name: scene.image(name) for name in CLASSES}
+def _field(label: str) -> xr.DataArray:
+    return _scene(0).image(label)
 
 
 def _scene(number: int) -> SimulatedScene:
@@ -140,19 +138,3 @@ def _name_layers(
         facts = LayerFacts.from_metadata(keywords["metadata"])
         keywords["metadata"] = facts.with_further(label=label).to_metadata()
     return layers
-
-
-def _common_limits(images: list[xr.DataArray]) -> list[tuple[float, float]]:
-    return image_contrast_limits(_stack(images, ""))
-
-
-def _stack(images: list[xr.DataArray], source: str) -> xr.DataArray:
-    first = images[0]
-    return make_image(
-        np.stack([image.values for image in images]),
-        "tcyx",
-        channel_names(first),
-        pixel_size=first.attrs["pixel_size"],
-        unit=first.attrs["unit"],
-        source=source,
-    )

@@ -1,5 +1,6 @@
 """Help without the libraries: what a stand-in can be, and that it never passes for a value."""
 
+import builtins
 import importlib
 import json
 import math
@@ -10,17 +11,23 @@ from pathlib import Path
 import pytest
 
 from napari_why.cli import VERBS, declarations
-from napari_why.cli.declarations import StandIn, read_declarations, stand_ins
+from napari_why.cli.declarations import StandIn, read_declarations, read_early, stand_ins
 
 ALL_HELPS = """
 import contextlib, io, json, sys
 from napari_why.cli import VERBS, main
-from napari_why.cli.declarations import LIBRARIES, stand_ins
+from napari_why.cli.declarations import read_early
+
+read = {}
 
 def read_strictly(declare):
     "Tell what it was where a room cannot be read with stand-ins."
-    with stand_ins(LIBRARIES):
-        return declare()
+    def declare_and_note():
+        described = declare()
+        read[verb.name] = sorted(name for name in sys.modules if name.startswith("napari_why."))
+        return described
+
+    return read_early(declare_and_note)
 
 sys.modules["napari_why.cli.application"].read_declarations = read_strictly
 texts = {}
@@ -31,8 +38,30 @@ for verb in VERBS:
         except SystemExit as left:
             assert not left.code
     texts[verb.name] = text.getvalue()
-sys.stdout.write(json.dumps([texts, sorted(sys.modules)]))
+sys.stdout.write(json.dumps([texts, sorted(sys.modules), read]))
 """
+# They compute, read and write for every verb, and none asks its user anything of theirs.
+NEVER_DECLARE = {
+    "napari_why.datasets.dataset",
+    "napari_why.datasets.survey",
+    "napari_why.fitting.fit",
+    "napari_why.images.read",
+    "napari_why.model.storage",
+    "napari_why.output.images",
+    "napari_why.simulation.simulate",
+    "napari_why.transport.fit",
+}
+NOT_OF = {
+    "train": ("napari_why.attribution", "napari_why.counterfactuals", "napari_why.model"),
+    "attribute": (
+        "napari_why.counterfactuals",
+        "napari_why.networks.iresnet",
+        "napari_why.fitting",
+    ),
+    "counterfactual": ("napari_why.attribution", "napari_why.networks", "napari_why.model"),
+    "screen": ("napari_why.evaluation", "napari_why.fitting", "napari_why.screening.analysis"),
+    "export": ("napari_why.model", "napari_why.networks", "napari_why.exchange.export"),
+}
 # Nothing of the kind is installed, and what imports it is written into a folder of its own.
 LIBRARY = "napari_why_test_library"
 
@@ -49,13 +78,16 @@ def test_the_help_of_every_verb_loads_no_library_and_is_that_of_the_rooms(
         [sys.executable, "-c", ALL_HELPS], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    texts, modules = json.loads(done.stdout)
+    texts, modules, read = json.loads(done.stdout)
 
-    # psutil is imported by what every verb begins with
-    assert set(modules) & set(declarations.LIBRARIES) <= {"psutil"}
+    assert set(declarations.LIBRARIES).isdisjoint(modules)
     assert {"sympy", "pydantic", "napari_why.attribution"}.isdisjoint(modules)
     for verb in VERBS:
         assert texts[verb.name] == shell(verb.name, "--help").out, verb.name
+        assert NEVER_DECLARE.isdisjoint(read[verb.name]), verb.name
+    assert "napari_why.attribution.occlusion" in read["attribute"]
+    for name, rooms in NOT_OF.items():
+        assert not [module for module in read[name] if module.startswith(rooms)], name
 
 
 @pytest.fixture
@@ -120,6 +152,110 @@ def test_a_failure_of_the_rooms_own_is_raised() -> None:
 def test_a_stand_in_has_no_value(use) -> None:
     with pytest.raises(TypeError):
         use(StandIn().number * 2)
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that writes files of a package of rooms, which stands for this one."""
+    name = "napari_why_test_house"
+    monkeypatch.setattr(declarations, "PACKAGE", name)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+
+    def write(rooms: dict[str, str]) -> None:
+        for room, body in rooms.items():
+            place = tmp_path / name / f"{room}.py"
+            place.parent.mkdir(exist_ok=True)
+            place.write_text(body.replace("HOUSE", name))
+        importlib.invalidate_caches()
+
+    yield write
+    for module in [module for module in sys.modules if module.startswith(name)]:
+        del sys.modules[module]
+
+
+def ask_house(module: str, *names: str):
+    """Return a function that imports names of a module of the house, and what was imported with them."""
+    of_house = f"napari_why_test_house.{module}"
+
+    def declare():
+        found = {}
+        exec(f"def ask():\n from {of_house} import {', '.join(names)}\n return locals()", found)  # noqa: S102
+        given = found["ask"]()
+        loaded = [name.partition(".")[2] for name in sys.modules if "test_house." in name]
+        return [*given.values()], loaded
+
+    return declare
+
+
+def test_what_stands_in_an_annotation_is_not_imported(house) -> None:
+    house(
+        {
+            "deep": "raise AssertionError('imported')",
+            "method": (
+                "from HOUSE.deep import Image, Other\n"
+                "def turn(image: Image | None, by: int | Other): return 'turned'\n"
+            ),
+        }
+    )
+    (turn,), loaded = read_early(ask_house("method", "turn"))
+    assert turn(None, 1) == "turned"
+    assert loaded == ["method"]
+
+
+def test_bases_decorators_and_values_are_what_they_name(house) -> None:
+    house(
+        {
+            "deep": "from HOUSE.deepest import Base, mark\nSIZES = {'a', 'b'}\nSIZE = 3",
+            "deepest": (
+                "class Base: width = 5\n"
+                "def mark(function): function.marked = True; return function\n"
+            ),
+            "method": "from HOUSE.deep import Base, SIZE, SIZES, mark\nfrom HOUSE import deep\n"
+            "ALL = SIZES | {'c'} | SIZES\nSAME = {'c'} | SIZES\n"
+            "class Method(Base): ...\n@mark\ndef turn(): ...\n"
+            "def list_all(): return sorted(ALL)\n"
+            "CHOSEN = [SIZE, (deep.SIZE, {'by': SIZE})]\n",
+        }
+    )
+    found, loaded = read_early(ask_house("method", "Method", "turn", "ALL", "SAME", "CHOSEN"))
+    method, turn, *values = found
+    assert method.width == 5
+    assert turn.marked
+    assert values == [{"a", "b", "c"}, {"a", "b", "c"}, [3, (3, {"by": 3})]]
+    assert set(loaded) == {"method", "deep", "deepest"}
+
+
+def test_a_file_is_imported_without_its_room_and_the_room_with_its_files(house) -> None:
+    files = {
+        "room/__init__": (
+            "from importlib import import_module\nfrom HOUSE.room.registry import ENTRIES\n"
+            "import_module('HOUSE.room.entry')\n"
+        ),
+        "room/registry": "ENTRIES = []\nLABEL = 'entries'",
+        "room/entry": "from HOUSE.room.registry import ENTRIES\nENTRIES.append('first')",
+    }
+    one = "from HOUSE.room.registry import LABEL\nTEXT = LABEL[:]\n"
+    house({**files, "one": one})
+    (text,), loaded = read_early(ask_house("one", "TEXT"))
+    assert text == "entries"
+    assert "room.entry" not in loaded
+
+    house({"two": f"{one}from HOUSE.room import ENTRIES\n"})
+    (text, entries), loaded = read_early(ask_house("two", "TEXT", "ENTRIES"))
+    assert (text, entries) == ("entries", ["first"])
+    assert "room.entry" in loaded
+
+
+def test_a_stand_in_within_what_is_told_is_refused_and_imports_are_as_before(house) -> None:
+    before = builtins.__import__
+    with pytest.raises(TypeError, match="found a stand-in"):
+        read_early(lambda: {"size": [StandIn()]})
+    house({"broken": "raise ZeroDivisionError"})
+    with pytest.raises(ZeroDivisionError):
+        read_early(ask_house("broken", "anything"))
+    assert builtins.__import__ is before
 
 
 def test_public_names_that_were_asked_for_meanwhile_are_forgotten(

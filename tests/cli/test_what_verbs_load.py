@@ -37,7 +37,7 @@ def test_an_image_is_described_without_torch_and_tables(image: Path) -> None:
 def test_a_folder_is_described_without_torch(data: Path) -> None:
     text, loaded = run("inspect", data)
     assert "diseased 12" in text
-    assert loaded.isdisjoint({"torch", "skimage", "sklearn", "matplotlib"})
+    assert loaded.isdisjoint({"torch", "skimage", "sklearn", "matplotlib", "xarray", "dask"})
 
 
 def test_a_prediction_loads_torch_and_neither_its_compiler_nor_what_other_verbs_need(
@@ -63,3 +63,12 @@ def test_a_prediction_loads_torch_and_neither_its_compiler_nor_what_other_verbs_
         "matplotlib",
     }
     assert loaded.isdisjoint({*others, "scipy.stats", "scipy.optimize", "scipy.sparse.linalg"})
+
+
+def test_a_counterfactual_loads_neither_what_draws_nor_what_tests_many_images(
+    model: Path, image: Path, tmp_path: Path
+) -> None:
+    _, loaded = run("counterfactual", model, image, "--steps", 2, "--out", tmp_path / "a.ome.tif")
+    assert "napari_why.counterfactuals.transport" in loaded
+    others = {"matplotlib", "imageio", "napari_why.attribution", "napari_why.evaluation"}
+    assert loaded.isdisjoint({*others, "scipy.stats", "scipy.cluster", "sklearn"})

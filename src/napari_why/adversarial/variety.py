@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from napari_why.core.events import COVERAGE_OF, SPREAD
 
@@ -136,5 +136,6 @@ def _cover(samples: NDArray[np.float64], real: NDArray[np.float64]) -> float:
     if not len(samples):
         return 0.0
     # the nearest of all is the image itself
+    cdist = scipy.spatial.distance.cdist
     reach = np.sort(cdist(real, real), axis=1)[:, NEIGHBOURS]
     return float((cdist(real, samples).min(axis=1) <= reach).mean())

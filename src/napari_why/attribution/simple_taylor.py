@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Literal
 
-from scipy.optimize import brentq
+import scipy
 from torch import Tensor
 
 from napari_why.attribution.input_gradients import (
@@ -119,7 +119,9 @@ class RootSearch:
             value = at(share)
             self.on_event(events.Advanced(done + index))
             if value == 0 or (value > 0) != (before > 0):
-                root = float(brentq(at, last, share, xtol=ROOT_TOLERANCE / self.points))
+                root = float(
+                    scipy.optimize.brentq(at, last, share, xtol=ROOT_TOLERANCE / self.points)
+                )
                 return found(root, at(root), True)
             if abs(value) < abs(smallest):
                 nearest, smallest = share, value

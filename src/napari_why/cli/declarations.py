@@ -8,15 +8,23 @@ of what it cannot run (``autodoc_mock_imports``).
 A stand-in can be what a declaration makes of a library: a base class, an annotation, a decorator. It
 has no value: whoever asks it for a number, a text or a truth gets a TypeError, and then the rooms are
 imported as they are. So what is read is what the libraries would have given, only sooner.
+
+Nor does a declaration need most of the rooms that its own file imports, for what it computes. A name
+of another file of this package is therefore a :class:`LateName`, which imports that file once more is
+asked of it than to stand in an annotation, as lazy imports will do of themselves (PEP 810).
 """
 
+import builtins
 import gc
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields, is_dataclass, replace
+from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, module_from_spec
 from inspect import isclass, isfunction
 from types import ModuleType
 from typing import Any, TypeVar
@@ -60,11 +68,50 @@ def read_declarations(declare: Callable[[], Described]) -> Described:
         Imports rooms and returns plain facts: nothing of the rooms' own, which are forgotten after it.
     """
     # whatever goes wrong with stand-ins does so without, and is raised, or was for them
-    with suppress(Exception), stand_ins(LIBRARIES), _no_collection(), warnings.catch_warnings():
+    with suppress(Exception):
+        return read_early(declare)
+    return declare()
+
+
+def read_early(declare: Callable[[], Described]) -> Described:
+    """Return what ``declare`` finds, with stand-ins for the libraries and late names of the rooms.
+
+    Parameters
+    ----------
+    declare : callable
+        As of :func:`read_declarations`.
+
+    Returns
+    -------
+    object
+        What it returns, without stand-ins anywhere within.
+
+    Raises
+    ------
+    TypeError
+        Something is told of a value that a library has.
+    """
+    with stand_ins(LIBRARIES), late_names(), _no_collection(), warnings.catch_warnings():
         # by which a registry tells that it left out another package
         warnings.simplefilter("error", UserWarning)
-        return declare()
-    return declare()
+        described: Described = _settle(declare())
+        return described
+
+
+def _settle(fact: Any) -> Any:
+    """Return plain facts with what late names in them name, a default for example."""
+    if isinstance(fact, LateName):
+        return _settle(fact.__value__)
+    if isinstance(fact, StandIn):
+        raise TypeError("found a stand-in for a value; expected what a declaration tells itself")
+    if isinstance(fact, Mapping):
+        return {name: _settle(item) for name, item in fact.items()}
+    if isinstance(fact, list | tuple):
+        return type(fact)(map(_settle, fact))
+    if is_dataclass(fact) and not isinstance(fact, type):
+        before = {item.name: getattr(fact, item.name) for item in fields(fact)}
+        return replace(fact, **{name: _settle(item) for name, item in before.items()})
+    return fact
 
 
 @contextmanager
@@ -121,7 +168,7 @@ class StandIn:
         decorated = len(given) == 1 and not options and (isfunction(given[0]) or isclass(given[0]))
         return given[0] if decorated else StandIn()
 
-    def __mro_entries__(self, _bases: tuple[Any, ...]) -> tuple[()]:
+    def __mro_entries__(self, _bases: tuple[Any, ...]) -> tuple[Any, ...]:
         """Leave a subclass without it."""
         return ()
 
@@ -141,6 +188,129 @@ class StandIn:
 
     def __str__(self) -> str:
         raise TypeError("a stand-in is no text")
+
+
+class LateName(StandIn):
+    """A name that a file of this package imports from another, which is not imported until it must be.
+
+    A decorator, a base class, the entries of a registry need it: there it is what it names. As an
+    annotation it is like an alias of a type (PEP 695), evaluated by who asks for its ``__value__``.
+    """
+
+    def __init__(self, find: Callable[[], Any]) -> None:
+        self._find = find
+
+    @property
+    def __value__(self) -> Any:
+        """What it names."""
+        return _value_of(self._find())
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # by which Python asks what it can do
+            raise AttributeError(name)
+        return getattr(self.__value__, name)
+
+    def __call__(self, *given: Any, **options: Any) -> Any:
+        """Call what it names: a decorator, a mark of an annotation."""
+        return self.__value__(*given, **options)
+
+    def __mro_entries__(self, _bases: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Let a subclass have it as its base."""
+        return (self.__value__,)
+
+    def __getitem__(self, item: Any) -> Any:
+        return self.__value__[item]
+
+    def __or__(self, other: Any) -> "LateName":
+        return LateName(lambda: self.__value__ | _value_of(other))
+
+    def __ror__(self, other: Any) -> "LateName":
+        return LateName(lambda: other | self.__value__)
+
+
+def _value_of(found: Any) -> Any:
+    return found.__value__ if isinstance(found, LateName) else found
+
+
+@contextmanager
+def late_names() -> Iterator[None]:
+    """Let files of this package import names of each other late; a function imports them as ever."""
+    plain = builtins.__import__
+
+    # The arguments and their names are Python's own.
+    def import_late(
+        name: str,
+        globals: Mapping[str, Any] | None = None,  # noqa: A002
+        locals: Mapping[str, Any] | None = None,  # noqa: A002
+        fromlist: Sequence[str] | None = (),
+        level: int = 0,
+    ) -> Any:
+        if not fromlist or level or _top(name) != PACKAGE:
+            return plain(name, globals, locals, fromlist or (), level)
+        # at the top of a file they are the same, within a function the locals are its own
+        return _Names(name, late=locals is globals)
+
+    # By which every import statement is made. A finder would not do: what it finds is the same module to
+    # who imports a name of it, and to a room that imports its files so that they register.
+    builtins.__import__ = import_late
+    try:
+        yield
+    finally:
+        builtins.__import__ = plain
+
+
+class _Names:
+    """The names of a module, to an import statement."""
+
+    def __init__(self, module: str, *, late: bool) -> None:
+        self._module, self._late = module, late
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # of the module itself, as importlib asks for its path
+            return getattr(import_module(self._module), name)
+        module = sys.modules.get(self._module)
+        there = None if module is None else vars(module).get(name)
+        if there is not None and not isinstance(there, LateName):
+            return there
+        late = LateName(lambda: self._find(name))
+        return late if self._late else late.__value__
+
+    def _find(self, name: str) -> Any:
+        module = _import_alone(self._module)
+        if hasattr(module, name):
+            return getattr(module, name)
+        return _import_alone(f"{self._module}.{name}")
+
+
+def _import_alone(name: str) -> ModuleType:
+    """Import a file of this package, and none of the others that its room's door imports."""
+    _close_door(_room(name))
+    return import_module(name)
+
+
+def _room(name: str) -> str:
+    return name.rpartition(".")[0]
+
+
+def _close_door(name: str) -> None:
+    """Let a package that is not there run once something of its own is asked for, not a file in it."""
+    if name in sys.modules or not name:
+        return
+    _close_door(_room(name))
+    spec = find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(name)
+    door, loader = module_from_spec(spec), spec.loader
+
+    def open_door(asked: str) -> Any:
+        if asked.startswith("__"):  # by which Python asks what it can do
+            raise AttributeError(asked)
+        del vars(door)["__getattr__"]
+        loader.exec_module(door)
+        return getattr(door, asked)
+
+    vars(door)["__getattr__"] = open_door
+    sys.modules[name] = door
 
 
 class _Finder(MetaPathFinder, Loader):

@@ -253,8 +253,8 @@ def counterfactual(
     **parameters: Any,
 ) -> None:
     """Write the series of images that leads from the predicted class to another."""
+    from napari_why.core.pictures import ANIMATIONS, FIGURES
     from napari_why.measurement import UsedChangeOptions, verdict
-    from napari_why.output import figures
 
     names = {item.name for item in parameters_of(UsedChangeOptions)}
     of_used = {name: parameters.pop(name) for name in names & set(parameters)}
@@ -271,8 +271,8 @@ def counterfactual(
         )
     _check_different({"out": out, "used": used, "spread": spread, "samples": samples})
     for path, endings in (
-        (animation, figures.ANIMATIONS),
-        (figure, figures.FIGURES),
+        (animation, ANIMATIONS),
+        (figure, FIGURES),
         (used, arguments.IMAGE_ENDINGS),
         (spread, arguments.IMAGE_ENDINGS),
         (samples, arguments.IMAGE_ENDINGS),
@@ -295,8 +295,7 @@ def counterfactual(
         )
 
     result, raw, work = task.run(compute, out, *filter(None, (goal, through)))
-    _draw(animation, lambda path: figures.animate_counterfactual(result, path), out)
-    _draw(figure, lambda path: figures.draw_counterfactual(result, path, raw), out)
+    _draw(result, raw, out, animation=animation, figure=figure)
     work.end_if_interrupted(f"the {len(result.alphas)} steps that were done are in {out}")
     # To a person at a terminal: the verdict says how far the series is to be believed.
     for note in (verdict(result).line, *result.notes):
@@ -310,14 +309,24 @@ def counterfactual(
     work.say(f"{out}: {result.source_class} to {result.target} in {len(result.alphas)} steps")
 
 
-def _draw(path: Path | None, draw: Callable[[Path], object], series: Path) -> None:
-    """Draw a picture that was asked for; one that cannot be drawn is told and ends nothing."""
-    if path is None:
+def _draw(
+    result: "Counterfactual", raw: Any, series: Path, *, animation: Path | None, figure: Path | None
+) -> None:
+    """Draw what was asked for; a picture that cannot be drawn is told and ends nothing."""
+    if animation is None and figure is None:
         return
-    try:
-        draw(path)
-    except Exception as error:  # noqa: BLE001 - the series is there, a picture is an extra
-        tell(f"{path}: could not be drawn ({reason_of(error)}); the series is in {series}")
+    from napari_why.output import figures  # takes a second with all that it draws by
+
+    pictures: dict[Path, Callable[[Path], object]] = {}
+    if animation is not None:
+        pictures[animation] = lambda path: figures.animate_counterfactual(result, path)
+    if figure is not None:
+        pictures[figure] = lambda path: figures.draw_counterfactual(result, path, raw)
+    for path, draw in pictures.items():
+        try:
+            draw(path)
+        except Exception as error:  # noqa: BLE001 - the series is there, a picture is an extra
+            tell(f"{path}: could not be drawn ({reason_of(error)}); the series is in {series}")
 
 
 def _check_different(places: Mapping[str, Path | None]) -> None:
@@ -562,9 +571,9 @@ def _warn(about: Path, result: Any) -> None:
 # Of the functions that are no methods of a registry, but have annotated parameters as those have.
 def _list_parameters(of: str, function: str) -> Callable[[], Further]:
     def further() -> Further:
-        from napari_why import generation
+        from napari_why.generation import generate
 
-        return Further({of: parameters_of(getattr(generation, function))})
+        return Further({of: parameters_of(getattr(generate, function))})
 
     return further
 

@@ -301,7 +301,7 @@ def _rows_of_fields(
 
 def _read_row(row: dict[str, Any], pattern: str | None) -> None:
     """Add to a row what shows when its files are read, or why they cannot be."""
-    from napari_why.images import channel_names
+    from napari_why.images.read import decode
 
     if pattern is not None and not row["channels"]:
         how: dict[str, Any] = {"pattern": pattern}
@@ -311,15 +311,16 @@ def _read_row(row: dict[str, Any], pattern: str | None) -> None:
         # Of several files the names tell the channels, those of a pattern too; one tells its own.
         how = {"channels": row["channels"] if len(row["files"]) > 1 else None}
     try:
-        image = why.read(row["files"], **how)
+        # not as an array: to make the first takes longer than to read most folders
+        image = decode(row["files"], **how).with_intensity_notes().arrange()
     except (WhyError, OSError) as error:
         row["error"] = show(str(error))
         return
     row |= {
-        "channels": list(channel_names(image)),
-        "axes": "".join(map(str, image.dims)),
-        "shape": list(image.shape),
-        "dtype": str(image.dtype),
+        "channels": list(image.channels),
+        "axes": "".join(image.dims),
+        "shape": list(image.data.shape),
+        "dtype": str(image.data.dtype),
         "pixel_size": dict(image.attrs["pixel_size"]),
         "unit": image.attrs["unit"],
         "notes": list(image.attrs["notes"]),

@@ -75,7 +75,6 @@ def measure(
     from napari_why.datasets.image_store import drop_files
     from napari_why.images import group_sources
     from napari_why.measurement import MeasurementOptions
-    from napari_why.output.figures import draw_counterfactual
 
     sources = (*images, model, options.plate_map, through)
     arguments.check_place(out, overwrite=overwrite, sources=sources)
@@ -97,6 +96,8 @@ def measure(
             draw(measured)
 
     def draw(measured: "MeasuredImage") -> None:
+        from napari_why.output.figures import draw_counterfactual  # takes a second to import
+
         name = Path(str(measured.image.attrs.get("source") or "image")).name.partition(".")[0]
         path = out / "figures" / f"{measured.row + 1:05d}_{name}.png"
         try:
@@ -418,7 +419,7 @@ def _join_class_maps(result: "ClassMaps", dataset: "why.Dataset") -> Any:
 def list_class_map_options() -> Further:
     """Return the options of maps of classes, and the parameters of every attribution method."""
     from napari_why.attribution import METHODS
-    from napari_why.evaluation import ClassMapOptions
+    from napari_why.evaluation.class_maps import ClassMapOptions
 
     return Further.of_registry("method", METHODS, {"the maps": parameters_of(ClassMapOptions)})
 

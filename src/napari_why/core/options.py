@@ -192,10 +192,21 @@ def _parameters_of(function: Any) -> tuple[Parameter, ...]:
     hints = get_type_hints(function, include_extras=True)
     found = []
     for name, item in inspect.signature(function).parameters.items():
-        marks = getattr(hints.get(name), "__metadata__", ())
-        if item.kind is item.KEYWORD_ONLY and any(isinstance(mark, Help) for mark in marks):
-            found.append(_parameter(name, hints[name], marks, item.default))
+        if item.kind is not item.KEYWORD_ONLY or name not in hints:
+            continue
+        hint = _without_alias(hints[name])
+        marks = getattr(hint, "__metadata__", ())
+        if any(isinstance(mark, Help) for mark in marks):
+            found.append(_parameter(name, hint, marks, item.default))
     return tuple(found)
+
+
+def _without_alias(hint: Any) -> Any:
+    """Return what an alias of a type stands for (``type Side = Literal["left", "right"]``)."""
+    # by its attribute: the class of such aliases is there since Python 3.12
+    while hasattr(hint, "__value__"):
+        hint = hint.__value__
+    return hint
 
 
 def validated(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -392,10 +403,11 @@ class Options:
 
 
 def _parameter(name: str, hint: Any, marks: tuple[Any, ...], default: Any) -> Parameter:
-    inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    inner = _without_alias(get_args(hint)[0] if get_origin(hint) is Annotated else hint)
     optional = type(None) in get_args(inner) and get_origin(inner) is not Literal
     if optional:
-        inner = Union[tuple(arg for arg in get_args(inner) if arg is not type(None))]  # noqa: UP007
+        rest = tuple(arg for arg in get_args(inner) if arg is not type(None))
+        inner = _without_alias(Union[rest])  # noqa: UP007
     choices: tuple[Any, ...] = get_args(inner) if get_origin(inner) is Literal else ()
     kind = type(choices[0]) if choices else inner
     if kind not in (bool, int, float, str):

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PictureKind = Literal["intensity", "signed", "labels"]
+# Endings of animations and figures that are written, the first the one that every program opens.
+ANIMATIONS = (".gif", ".mp4")
+FIGURES = (".png", ".svg")
 # Of classes and other names. Told apart with every common colour blindness (Okabe & Ito 2008); without
 # their black, which is not seen on napari's dark ground.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")

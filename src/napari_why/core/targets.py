@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psutil
-
 from napari_why.core.errors import WhyError, reason_of
 from napari_why.core.folders import find_shown
 from napari_why.core.record import Record
@@ -370,6 +368,8 @@ def reserve(target: str | Path) -> Iterator[None]:
 
 
 def _take(lock: Path, target: Path) -> None:
+    import psutil  # takes longer than all else that is imported here, and help locks nothing
+
     process = psutil.Process()
     holder = {
         "pid": process.pid,
@@ -409,6 +409,8 @@ def _clear_stale(lock: Path, target: Path) -> None:
 
 
 def _is_running(holder: dict[str, Any]) -> bool:
+    import psutil
+
     if holder["host"] != platform.node():
         return True
     try:

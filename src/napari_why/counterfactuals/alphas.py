@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from scipy import optimize
+import scipy
 
 from napari_why.core.events import Cancelled, never_cancelled
 
@@ -168,7 +168,7 @@ def first_crossing(
         if function(alpha) >= 0:
             if alpha == start:
                 return start
-            return float(optimize.brentq(function, before, alpha, xtol=ALPHA_TOLERANCE))
+            return float(scipy.optimize.brentq(function, before, alpha, xtol=ALPHA_TOLERANCE))
         before = alpha
     return None
 
@@ -328,11 +328,11 @@ def find_exported_boundary(
     if off == 0 or (off > 0 and margin(0.0) >= 0):
         return crossing
     if off > 0:
-        return float(optimize.brentq(margin, 0.0, crossing, xtol=EXPORTED_TOLERANCE))
+        return float(scipy.optimize.brentq(margin, 0.0, crossing, xtol=EXPORTED_TOLERANCE))
     if alpha1 is not None and alpha1 > 0 and margin(alpha1) >= 0:
         low = crossing if alpha1 > crossing else 0.0
         if margin(low) < 0:
-            return float(optimize.brentq(margin, low, alpha1, xtol=EXPORTED_TOLERANCE))
+            return float(scipy.optimize.brentq(margin, low, alpha1, xtol=EXPORTED_TOLERANCE))
     beyond = _onward_from(margin, max(crossing, alpha1 or 0.0))
     return crossing if cancelled() else beyond  # what was asked last then means nothing
 
@@ -392,7 +392,7 @@ def _back_from(missing: Callable[[float], float], wanted: float, start: float) -
     low = start if start < wanted and missing(start) <= 0 else 0.0
     if missing(low) >= 0:
         return low
-    return float(optimize.brentq(missing, low, wanted, xtol=EXPORTED_TOLERANCE))
+    return float(scipy.optimize.brentq(missing, low, wanted, xtol=EXPORTED_TOLERANCE))
 
 
 def _onward_from(missing: Callable[[float], float], wanted: float) -> float | None:
@@ -405,7 +405,7 @@ def _onward_from(missing: Callable[[float], float], wanted: float) -> float | No
     return (
         alpha
         if here == 0
-        else float(optimize.brentq(missing, before, alpha, xtol=EXPORTED_TOLERANCE))
+        else float(scipy.optimize.brentq(missing, before, alpha, xtol=EXPORTED_TOLERANCE))
     )
 
 

@@ -5,11 +5,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from napari_why.core.errors import DatasetError, WhyError
@@ -30,6 +29,9 @@ from napari_why.datasets.plate_images import PlateMatch, match_plate, take_group
 from napari_why.datasets.spellings import SPLITS
 from napari_why.datasets.splits import draw_folds, draw_split
 from napari_why.images import common_contrast
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # Nine images are read quickly, and their median withstands a few odd ones.
 SAMPLED = 9
@@ -260,7 +262,7 @@ class Dataset:
     @classmethod
     def from_images(
         cls,
-        images: Sequence[xr.DataArray],
+        images: "Sequence[xr.DataArray]",
         labels: Sequence[str],
         *,
         group: str | Sequence[str] | None = "auto",
@@ -307,7 +309,7 @@ class Dataset:
         """Group number of every image, by first appearance; shape (N,)."""
         return _number_groups(self.table, self.group_columns)
 
-    def image(self, index: int) -> xr.DataArray:
+    def image(self, index: int) -> "xr.DataArray":
         """Return the image of a row: dims (c, y, x), raw units, not to be written to."""
         return self.store.image(self.positions[index])
 
@@ -781,7 +783,7 @@ def image_digest(dataset: Dataset, row: int) -> str:
     return _join_digests(dataset.store.digests(dataset.positions[row]))
 
 
-def pixels_digest(image: xr.DataArray) -> str:
+def pixels_digest(image: "xr.DataArray") -> str:
     """Return the identity of an image (c, y, x) that is in no data set, as :func:`image_digest`."""
     return _join_digests(ImageStore([image]).digests(0))
 

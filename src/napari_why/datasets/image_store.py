@@ -5,16 +5,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import DatasetError, ImageReadError
 from napari_why.core.events import Advanced, Cancelled, Finished, OnEvent, Started
 from napari_why.images import Source, channel_names, plane, read
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # 1 GiB, 4096 images of 2 x 256 x 256 pixels of 16 bits: most sets whole, beside a network in training.
 KEPT_BYTES = 2**30
@@ -82,7 +84,7 @@ class ImageStore:
 
     def __init__(
         self,
-        sources: Sequence[tuple[Path, ...] | xr.DataArray],
+        sources: "Sequence[tuple[Path, ...] | xr.DataArray]",
         *,
         channels: Sequence[str] | None = None,
         pattern: str | None = None,
@@ -107,12 +109,12 @@ class ImageStore:
     def renamed(self, names: Sequence[str]) -> "ImageStore":
         """Return the same images with other names of channels, and nothing read again."""
         sources = [
-            rename_image(_lock(source), names) if isinstance(source, xr.DataArray) else source
+            source if isinstance(source, tuple) else rename_image(_lock(source), names)
             for source in self._sources
         ]
         return ImageStore(sources, channels=names, pattern=self._pattern, reuse=self)
 
-    def image(self, position: int) -> xr.DataArray:
+    def image(self, position: int) -> "xr.DataArray":
         """Return one image, dims (c, y, x), with pixels that cannot be written to.
 
         Raises
@@ -124,7 +126,7 @@ class ImageStore:
         if position in self._kept:
             return self._kept[position]
         source = self._sources[position]
-        if isinstance(source, xr.DataArray):
+        if not isinstance(source, tuple):
             image = _lock(source)
             # It is in memory anyway, so that it takes none of the room for files.
             self._kept[position] = image
@@ -144,7 +146,7 @@ class ImageStore:
                 self._own_names[position] = channel_names(image)
         self._formats[position] = ImageFormat(channel_names(image), image.dtype.name)
         # Which file is which channel is noted for every image; Dataset.notes tell it once for all.
-        files = "" if isinstance(source, xr.DataArray) else SEVERAL.join(map(str, source))
+        files = SEVERAL.join(map(str, source)) if isinstance(source, tuple) else ""
         self._origins[position] = str(image.attrs.get("source", ""))
         self._notes[position] = tuple(drop_files(image.attrs.get("notes", ()), files))
         return image
@@ -155,7 +157,7 @@ class ImageStore:
         For whoever reads it elsewhere: another process, or later without this store.
         """
         source = self._sources[position]
-        if isinstance(source, xr.DataArray):
+        if not isinstance(source, tuple):
             return source, {}
         given = {
             "channels": None if self._channels is None else list(self._channels),
@@ -226,7 +228,7 @@ class ImageStore:
             self._own_names[position] = other._own_names[place]
 
     def _require_same(
-        self, position: int, path: Path, image: xr.DataArray, state: "FileState"
+        self, position: int, path: Path, image: "xr.DataArray", state: "FileState"
     ) -> None:
         if state is not None and state == self._states[position]:
             return
@@ -239,13 +241,13 @@ class ImageStore:
                 "put the file back, or open the data set again",
             )
 
-    def _keep(self, position: int, image: xr.DataArray) -> None:
+    def _keep(self, position: int, image: "xr.DataArray") -> None:
         if image.nbytes <= self._room:
             self._room -= image.nbytes
             self._kept[position] = image
 
 
-def _require_plane(path: Path, image: xr.DataArray) -> xr.DataArray:
+def _require_plane(path: Path, image: "xr.DataArray") -> "xr.DataArray":
     if any(image.sizes.get(dim, 1) > 1 for dim in ("t", "z")):
         sizes = ", ".join(f"{dim} {size}" for dim, size in image.sizes.items())
         raise ImageReadError(
@@ -257,7 +259,7 @@ def _require_plane(path: Path, image: xr.DataArray) -> xr.DataArray:
     return image if image.dims == ("c", "y", "x") else plane(image)
 
 
-def rename_image(image: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
+def rename_image(image: "xr.DataArray", names: Sequence[str]) -> "xr.DataArray":
     """Return the image with other names of channels, as its file gives it when read with them.
 
     Parameters
@@ -291,7 +293,7 @@ def _rename_in_notes(
     return tuple(f"{names.get(subject, subject)}{colon}{rest}" for subject, colon, rest in parts)
 
 
-def _lock(image: xr.DataArray) -> xr.DataArray:
+def _lock(image: "xr.DataArray") -> "xr.DataArray":
     # Images are shared by everybody who asks for them; a view costs nothing, a copy memory.
     pixels = np.asarray(image).view()
     pixels.flags.writeable = False
@@ -311,7 +313,7 @@ def _state_of(paths: Sequence[Path]) -> FileState:
     return tuple((of.st_size, of.st_mtime_ns, of.st_ctime_ns, of.st_ino) for of in found)
 
 
-def _describe(image: xr.DataArray) -> str:
+def _describe(image: "xr.DataArray") -> str:
     height, width = image.sizes["y"], image.sizes["x"]
     about = _describe_format(ImageFormat(channel_names(image), image.dtype.name))
     return f"{height} x {width} pixels, {about}"
@@ -321,7 +323,7 @@ def _describe_format(about: ImageFormat) -> str:
     return f"{about.dtype}, {' and '.join(about.channels)}"
 
 
-def _hash_planes(image: xr.DataArray) -> dict[str, PlaneDigest]:
+def _hash_planes(image: "xr.DataArray") -> dict[str, PlaneDigest]:
     planes = zip(channel_names(image), np.asarray(image), strict=True)
     return {name: _hash(plane) for name, plane in planes}
 

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from napari_why.core import events
@@ -19,6 +18,7 @@ from napari_why.images import Grid, channel_names
 
 if TYPE_CHECKING:
     import torch
+    import xarray as xr
 
 
 Fit = Literal["resize", "crop", "none"]
@@ -28,7 +28,7 @@ Intensity = Literal["linear", "log1p", "asinh"]
 CONSTANT = 1e-9
 
 
-def select_pixels(image: xr.DataArray, channels: Sequence[str]) -> NDArray[np.float64]:
+def select_pixels(image: "xr.DataArray", channels: Sequence[str]) -> NDArray[np.float64]:
     """Return the named channels in this order, float64, shape (C, y, x), raw units.
 
     Parameters
@@ -340,7 +340,7 @@ class Preprocessing:
         mean = tuple(map(float, statistics.mean))
         return cls(names, size, fit, intensity, mean, std, cofactor, notes)
 
-    def __call__(self, image: xr.DataArray) -> "torch.Tensor":
+    def __call__(self, image: "xr.DataArray") -> "torch.Tensor":
         """Prepare one image for the network.
 
         Parameters
@@ -435,7 +435,7 @@ class Preprocessing:
         )
         return replace(self, channels=tuple(channels), mean=mean, std=std, cofactor=cofactor)
 
-    def grid(self, image: xr.DataArray) -> Grid:
+    def grid(self, image: "xr.DataArray") -> Grid:
         """Return where the prepared pixels lie on the pixels of ``image``."""
         return find_grid((image.sizes["y"], image.sizes["x"]), self.size, self.fit)
 
@@ -452,7 +452,7 @@ class Preprocessing:
         }
         return cls(**values)
 
-    def _select(self, image: xr.DataArray) -> NDArray[np.float64]:
+    def _select(self, image: "xr.DataArray") -> NDArray[np.float64]:
         return bring_to_size(select_pixels(image, self.channels), self.size, self.fit)
 
     def _map(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:

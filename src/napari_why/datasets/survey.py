@@ -8,10 +8,9 @@ another column, another choice of classes or other names of channels take what w
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import xarray as xr
 
 from napari_why.core.errors import DatasetError, ImageReadError
 from napari_why.core.events import Cancelled, OnEvent, ignore_event, never_cancelled
@@ -28,6 +27,9 @@ from napari_why.datasets.plate_images import (
 )
 from napari_why.datasets.plate_map import read_plate_map
 from napari_why.datasets.spellings import fold_text
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # How people call the column of the classes, the likeliest first; in small letters.
 CLASS_WORDS = (
@@ -189,7 +191,7 @@ class Survey:
         table = take_groups_from_names(self._chosen(choices))
         return tables.resolve_groups(str(self.location), table, choices.group)
 
-    def read_examples(self, choices: Choices) -> dict[str, xr.DataArray]:
+    def read_examples(self, choices: Choices) -> "dict[str, xr.DataArray]":
         """Read one image of each class, from the middle of its list.
 
         Raises
@@ -372,7 +374,7 @@ def _names_in(given: Sequence[str] | None) -> tuple[str, ...] | None:
     return None if given is None else tuple(given)
 
 
-def _read_first(store: ImageStore, rows: Sequence[int]) -> xr.DataArray:
+def _read_first(store: ImageStore, rows: Sequence[int]) -> "xr.DataArray":
     for row in rows[: MOST_TRIED - 1]:
         try:
             return store.image(row)

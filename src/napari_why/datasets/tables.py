@@ -7,10 +7,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import xarray as xr
 
 from napari_why.core.errors import DatasetError, LeakError, ParameterError
 from napari_why.core.folders import find_shown, is_companion, pictures_beside, show
@@ -30,6 +29,9 @@ from napari_why.datasets.workbook import Sheet, cell_name
 from napari_why.images import check_image, describe_grouping, group_channel_files, image_places
 from napari_why.images.file_names import own_convention
 from napari_why.images.wells import well_name
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 # Endings of such a table; .txt is left out, for a list of the classes is often called labels.txt.
 TABLE_ENDINGS = (".csv", ".tsv", *EXCEL_SUFFIXES)
@@ -616,7 +618,7 @@ def check_images_agree(source: str, paths: Sequence[str], formats: Sequence[Imag
             )
 
 
-def check_in_memory(images: Sequence[xr.DataArray], columns: Mapping[str, Any]) -> None:
+def check_in_memory(images: "Sequence[xr.DataArray]", columns: Mapping[str, Any]) -> None:
     """Raise DatasetError unless all are planes with channels and every column fits them.
 
     Parameters

@@ -6,9 +6,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import skimage
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 from napari_why.images.image import export_pixels
 
@@ -147,7 +147,7 @@ def _stratify(plane: NDArray[np.floating[Any]], tile: NDArray[np.int64]) -> NDAr
     strength = np.abs(smooth)
     if strength.min() == strength.max():
         return np.zeros(plane.shape, dtype=np.int64)
-    strong = strength > threshold_otsu(strength)
+    strong = strength > skimage.filters.threshold_otsu(strength)
     strata = np.where(strong, np.where(smooth > 0, 1, 2), 0)
     for stratum in range(1, STRATA):
         inside = (strata == stratum) & (plane != 0)

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
+import skimage
 from numpy.typing import NDArray
-from skimage.filters import threshold_otsu
-from skimage.measure import label, regionprops
 
 from napari_why.core.errors import MismatchError, ParameterError
 from napari_why.counterfactuals import Counterfactual
@@ -132,7 +131,7 @@ def find_regions(
     # without "> 0" a top share of more pixels than change would take in pixels without any change
     signs = np.where((strength >= threshold) & (strength > 0), np.sign(values), 0)
     # skimage joins pixels of equal value alone, so that signs keep increase and decrease apart
-    numbered = label(signs.astype(np.int8), background=0, connectivity=2)
+    numbered = skimage.measure.label(signs.astype(np.int8), background=0, connectivity=2)
     return Regions(_keep_large(numbered, minimum_size / pixel_area(on_grid)), threshold, on_grid)
 
 
@@ -173,7 +172,7 @@ def _threshold(
     if rule == "fixed":
         return float(level)
     if rule == "otsu":  # foreground lies above Otsu's threshold, not on it
-        return float(np.nextafter(threshold_otsu(strength), np.inf))
+        return float(np.nextafter(skimage.filters.threshold_otsu(strength), np.inf))
     # at least one pixel: a small share of a small map would otherwise ask for the 0th largest
     kept = max(1, round(share * strength.size))
     return float(np.partition(strength, strength.size - kept, axis=None)[strength.size - kept])
@@ -287,7 +286,7 @@ def region_table(
     scale = _micrometres(source)
     rows = [
         {**_shape(region, regions, scale), **_intensities(region, before, after, regions, result)}
-        for region in regionprops(regions.labels)
+        for region in skimage.measure.regionprops(regions.labels)
     ]
     # the columns are given, so that a table without any region has them too
     names = _columns(result.channels, scale)

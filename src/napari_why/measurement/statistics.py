@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+import scipy
 from numpy.typing import NDArray
-from scipy import stats
 
 from napari_why.core.errors import ParameterError
 
@@ -179,9 +179,9 @@ def signed_rank_p(moved: NDArray[np.float64]) -> float:
     (0.03125, 0.03125)
     """
     if len(moved) > EXACT_UP_TO:
-        return float(stats.wilcoxon(moved, zero_method="wilcox").pvalue)
+        return float(scipy.stats.wilcoxon(moved, zero_method="wilcox").pvalue)
     # twice the ranks: those of ties are halves
-    ranks = np.rint(2 * stats.rankdata(np.abs(moved))).astype(int)
+    ranks = np.rint(2 * scipy.stats.rankdata(np.abs(moved))).astype(int)
     # how many of the 2^n signs give each sum of the positive ranks
     ways = np.zeros(ranks.sum() + 1)
     ways[0] = 1
@@ -204,7 +204,7 @@ def rank_biserial(change: NDArray[np.float64]) -> float:
     moved = change[change != 0]
     if not len(moved):
         return 0.0
-    ranks = stats.rankdata(np.abs(moved))
+    ranks = scipy.stats.rankdata(np.abs(moved))
     return float((ranks * np.sign(moved)).sum() / ranks.sum())
 
 
@@ -329,7 +329,7 @@ def correct_p(p: NDArray[np.float64]) -> NDArray[np.float64]:
     adjusted = np.full(len(p), np.nan)
     known = ~np.isnan(p)
     if known.any():
-        adjusted[known] = stats.false_discovery_control(p[known], method="bh")
+        adjusted[known] = scipy.stats.false_discovery_control(p[known], method="bh")
     return adjusted
 
 
@@ -353,14 +353,14 @@ def _run_test(
         return "", float("nan"), f"n = {n}: too few for a t test, which needs {FEWEST_FOR_T}"
     if change.std() <= noise:
         return "", float("nan"), "the change does not vary, so there is nothing to test it against"
-    return test, float(stats.ttest_1samp(change, 0.0).pvalue), ""
+    return test, float(scipy.stats.ttest_1samp(change, 0.0).pvalue), ""
 
 
 def _interval(change: NDArray[np.float64]) -> tuple[float, float]:
     if len(change) < 2:
         return float("nan"), float("nan")
     # by Student's t also where the test is Wilcoxon's, whose own interval is that of a median
-    half = stats.t.ppf(UPPER_TAIL, len(change) - 1) * stats.sem(change)
+    half = scipy.stats.t.ppf(UPPER_TAIL, len(change) - 1) * scipy.stats.sem(change)
     return float(change.mean() - half), float(change.mean() + half)
 
 

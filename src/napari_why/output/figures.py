@@ -22,20 +22,19 @@ from numpy.typing import NDArray
 from scipy.cluster import hierarchy
 
 from napari_why.core.errors import ImageWriteError, WhyError
+from napari_why.core.pictures import ANIMATIONS, FIGURES
 from napari_why.core.record import Record
 from napari_why.core.targets import MARK, sources_of
 from napari_why.core.whole_files import write_whole
 from napari_why.counterfactuals import Counterfactual, changed_image, verdict
 from napari_why.counterfactuals.change import measured_change
-from napari_why.evaluation import ClassMaps, MapSimilarity
 from napari_why.images import Grid, contrast_limits, spatial_scale
 
 if TYPE_CHECKING:
     from xarray import DataArray
 
-# Endings that are written, the first the one that every program opens.
-ANIMATIONS = (".gif", ".mp4")
-FIGURES = (".png", ".svg")
+    from napari_why.evaluation import ClassMaps, MapSimilarity
+
 # Where each of them names the program that wrote it.
 MARKED = {"png": "Software", "svg": "Title"}
 # Of an MP4: enough that a step lasts to a tenth of a second, and few equal frames to encode.
@@ -245,7 +244,7 @@ def change_limit(changes: NDArray[np.float32]) -> float:
 BARS = 0.8
 
 
-def draw_class_maps(result: ClassMaps, path: str | Path) -> Path:
+def draw_class_maps(result: "ClassMaps", path: str | Path) -> Path:
     """Write one figure: mean images and mean maps of every class, and how alike maps are.
 
     All maps share one colour scale, symmetric about zero. Where a mean is less than two standard
@@ -273,7 +272,7 @@ def draw_class_maps(result: ClassMaps, path: str | Path) -> Path:
     return save_figure(class_maps_figure(result), target, result.record)
 
 
-def class_maps_figure(result: ClassMaps) -> Figure:
+def class_maps_figure(result: "ClassMaps") -> Figure:
     """Return the figure that :func:`draw_class_maps` writes, for matplotlib."""
     shown = [*result.composites, *result.maps]
     columns = len(result.channels) + 1
@@ -307,7 +306,7 @@ def class_maps_figure(result: ClassMaps) -> Figure:
     return figure
 
 
-def _draw_regions(place: Any, result: ClassMaps) -> None:
+def _draw_regions(place: Any, result: "ClassMaps") -> None:
     """Draw the share of each class's own evidence that lies in each region, with two standard errors."""
     own = result.regions[result.regions["label"] == result.regions["explained"]]
     channels = list(dict.fromkeys(own["channel"]))
@@ -338,7 +337,7 @@ def _class_colour(number: int) -> Any:
     return colormaps["tab10"](number % 10)
 
 
-def _draw_similarity(figure: Figure, place: Any, found: MapSimilarity, *, named: bool) -> None:
+def _draw_similarity(figure: Figure, place: Any, found: "MapSimilarity", *, named: bool) -> None:
     parts = place.subgridspec(2, 2, height_ratios=(1, 4), width_ratios=(1, 20))
     tree, strip, matrix = (figure.add_subplot(parts[spot]) for spot in ((0, 1), (1, 0), (1, 1)))
     # one colour for all links: scipy's own would colour clusters at a threshold nobody chose
