@@ -2,15 +2,16 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from napari_why.attribution import METHODS, Attribution, attribute
 from napari_why.core import events
+from napari_why.core.devices import all_threads
 from napari_why.core.errors import DatasetError, WhyError, reason_of
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.core.targets import (
@@ -31,9 +32,6 @@ from napari_why.model.storage import check_place
 from napari_why.output.figures import animate_counterfactual
 from napari_why.output.images import Result, record_with_grid, result_image
 from napari_why.training.metrics import probability_columns
-
-if TYPE_CHECKING:
-    pass
 
 # Images seen in training, over all epochs: what it takes is then the same for few and many images.
 IMAGE_PASSES = 3000
@@ -120,6 +118,7 @@ def do_main_job(
         size=network_size(dataset),
         epochs=epochs,
         seed=seed,
+        threads=all_threads(),  # the window comes afterwards
         on_event=on_event,
         cancelled=cancelled,
     )
@@ -132,6 +131,7 @@ def do_main_job(
             + ("" if keep is None else "; the classifier is saved")
         )
     image, true_class = typical_image(dataset, evaluation)
+    on_event(events.Message("explaining an image that the network has not seen"))
     attributions = {
         name: attribute(
             classifier,
@@ -420,6 +420,7 @@ def _do_and_show(
     job = do_main_job(
         dataset, SEED, on_event, cancelled, keep=lambda found: save_classifier(found, folder)
     )
+    on_event(events.Message(f"writing what came out to {folder.resolve()}"))
     write_files(job, folder)
     # findings, so that they stand in a log too; before the window, which may stay open for long
     for line in filter(None, summary_lines(job)):
@@ -432,6 +433,8 @@ def _do_and_show(
     # napari takes seconds to import
     from napari_why.demo_window import has_display, screenshot, show_until_closed, virtual_display
 
+    # beside an open window, a core is left for it
+    job = replace(job, classifier=replace(job.classifier, threads=None))
     if window and has_display():
         show_until_closed(job, cancelled)
     else:

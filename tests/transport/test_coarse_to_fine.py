@@ -163,13 +163,13 @@ def test_of_a_change_that_images_share_by_chance_nothing_is_made() -> None:
         )
         for _ in range(4)
     ]
-    noise = measure_noise(found, replicates, source)
-    shrunk = found.shrink(noise, source)
+    noise = measure_noise(found.change_scales(source), replicates, source)
+    shrunk = found.shrink(noise, found.change_scales(source))
     assert shrunk.chance > 0.5
     changed, less = ((moved(source) - source).square().mean() for moved in (found, shrunk))
     assert less < changed / 2
     # where nothing differs by chance all of it is made, and nothing else
-    exact = found.shrink([[0.0]] * 3, source)
+    exact = found.shrink([[0.0]] * 3, found.change_scales(source))
     assert exact.chance == 0
     assert torch.equal(exact(source), found(source))
 

@@ -142,9 +142,23 @@ def default_threads() -> int:
     The core left over keeps the viewer responsive: two busy threads that share a core slow torch
     down many times over.
     """
+    return max(1, _cores() - 1)
+
+
+def all_threads() -> int:
+    """Return the cores that this process may use, or fewer where torch's threads are capped.
+
+    For work that no viewer waits beside.
+    """
+    import torch
+
+    return min(_cores(), torch.get_num_threads())
+
+
+def _cores() -> int:
     # Affinity before count: in a container or a batch job, other cores are there but not for us.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, (cores or 1) - 1)
+    return cores or 1
 
 
 @contextmanager

@@ -93,7 +93,7 @@ def feature_tables(
         frozen network, averaged over positions; left out of a network that can be asked for logits
         alone. Both (images, features); fewer rows than images when cancelled.
     """
-    on_event(events.Started("cheap features", len(dataset)))
+    on_event(events.Started("cheap features, for comparison with the network", len(dataset)))
     intensity: list[NDArray[np.float64]] = []
     network: list[NDArray[np.float64]] = []
     has_maps = not classifier.network.black_box

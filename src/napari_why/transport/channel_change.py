@@ -193,6 +193,34 @@ def _signed_distance(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> np.ndarray[An
 
 
 @dataclass(frozen=True)
+class DistanceShares:
+    """How much each distance from the locked structures counts at every pixel, and in every image.
+
+    Parameters
+    ----------
+    of_pixels : Tensor, shape (6, N, H, W)
+        See :meth:`LockedStructures.shares`.
+    """
+
+    of_pixels: Tensor
+
+    @cached_property
+    def sums(self) -> Tensor:
+        """Over the pixels of each image, (6, N)."""
+        return self.of_pixels.sum((2, 3))
+
+    @cached_property
+    def means(self) -> Tensor:
+        """Share of each image, (6, N)."""
+        return self.of_pixels.mean((2, 3))
+
+    @cached_property
+    def far(self) -> list[Tensor]:
+        """Of the two farthest, what a pixel (N, H, W) has more than its image has on average."""
+        return [share - share.mean((1, 2), keepdim=True) for share in self.of_pixels[-2:]]
+
+
+@dataclass(frozen=True)
 class Prepared:
     """A channel above its background, with what terms and statistics ask of it again and again.
 
@@ -210,6 +238,11 @@ class Prepared:
     def scales(self) -> Tensor:
         """The channel parted into scales (7, N, H, W), finest first; their sum is the channel."""
         return part_into_scales(self.above)
+
+    @cached_property
+    def distances(self) -> DistanceShares | None:
+        """What statistics ask of the shares."""
+        return None if self.shares is None else DistanceShares(self.shares)
 
     def first(self, count: int) -> "Prepared":
         """Return the first of the images."""
@@ -417,10 +450,10 @@ def _largest_nearby(maps: Tensor, axis: int) -> Tensor:
     size, half = maps.shape[axis], GROWTH // 2
     ends = [maps.narrow(axis, index, 1) for index in (0, size - 1)]
     padded = torch.cat([ends[0]] * half + [maps] + [ends[1]] * half, axis)
-    largest = padded.narrow(axis, 0, size)
-    for step in range(1, GROWTH):
-        largest = torch.maximum(largest, padded.narrow(axis, step, size))
-    return largest
+    # of two neighbours, of four by two of these, and of the fifth: a step less than one by one
+    two = torch.maximum(padded.narrow(axis, 0, size + 3), padded.narrow(axis, 1, size + 3))
+    four = torch.maximum(two.narrow(axis, 0, size), two.narrow(axis, 2, size))
+    return torch.maximum(four, padded.narrow(axis, GROWTH - 1, size))
 
 
 def by_term(values: Tensor, names: Sequence[str]) -> dict[str, Tensor]:

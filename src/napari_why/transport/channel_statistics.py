@@ -17,6 +17,7 @@ from napari_why.transport.channel_change import (
     LEAST_BRIGHTNESS,
     SIGMAS,
     ChannelChange,
+    DistanceShares,
     LockedStructures,
     differences,
     extreme_nearby,
@@ -52,7 +53,7 @@ class ChannelStatistics:
     levels: tuple[float, ...]
     typical: Tensor | None = None
 
-    def __call__(self, above: Tensor, shares: Tensor | None) -> Tensor:
+    def __call__(self, above: Tensor, shares: DistanceShares | None) -> Tensor:
         """Return the statistics (N, S) of a channel above its background (N, H, W)."""
         least = LEAST_BRIGHTNESS * self.brightness
         fine = smooth(above, FINEST)
@@ -61,8 +62,8 @@ class ChannelStatistics:
         mean = fine.mean((1, 2))
         bright = torch.log(mean.clamp(min=0) + least)
         found = [bright, *self._by_distance(fine, shares, bright, least)]
-        for band in bands:
-            deviation = band.square().mean((1, 2)).sqrt()
+        deviations = [band.square().mean((1, 2)).sqrt() for band in bands]
+        for band, deviation in zip(bands, deviations, strict=True):
             found.append(torch.log(deviation + 0.1 * least))
             found.append(band.abs().mean((1, 2)) / (deviation + 0.01 * least))
         for level in self.levels:
@@ -75,26 +76,26 @@ class ChannelStatistics:
             # what the term of growth makes with a coefficient of 1 and of -1, with one filter for both
             grown = fine + (extreme_nearby(finer, largest) - finer)
             found.append(torch.log((grown - fine).abs().mean((1, 2)) + 0.1 * least))
-        for band in bands[:3]:
+        for band, deviation in zip(bands[:3], deviations, strict=False):
             cube = (band**3).mean((1, 2))
-            deviation = band.square().mean((1, 2)).sqrt() + 0.01 * least
-            found.append(cube.sign() * cube.abs() ** (1 / 3) / deviation)
+            found.append(cube.sign() * cube.abs() ** (1 / 3) / (deviation + 0.01 * least))
         found += self._by_structure(bands, shares, mean.clamp(min=least))
         found += self._by_crowding(bright, shares)
         return to_float64(torch.stack(found, 1))
 
     def _by_distance(
-        self, fine: Tensor, shares: Tensor | None, bright: Tensor, least: float
+        self, fine: Tensor, shares: DistanceShares | None, bright: Tensor, least: float
     ) -> list[Tensor]:
         if shares is None:
             return []
-        area = shares.sum((2, 3))
-        means = (shares * fine).sum((2, 3)) / (area + 1e-3)
+        # one distance after the other: a product of all of them would not fit into a cache
+        sums = torch.stack([(share * fine).sum((1, 2)) for share in shares.of_pixels])
+        means = sums / (shares.sums + 1e-3)
         # of a distance that hardly occurs in an image nothing is known there
-        counts = (shares.mean((2, 3)) / FILLED).clamp(max=1)
+        counts = (shares.means / FILLED).clamp(max=1)
         return list(counts * (torch.log(means.clamp(min=0) + least) - bright))
 
-    def _by_crowding(self, bright: Tensor, shares: Tensor | None) -> list[Tensor]:
+    def _by_crowding(self, bright: Tensor, shares: DistanceShares | None) -> list[Tensor]:
         """Return how brightness goes along with the share of an image that lies near structures.
 
         What comes near a nucleus from elsewhere leaves the total as it is, however many nuclei there
@@ -102,21 +103,18 @@ class ChannelStatistics:
         """
         if shares is None or self.typical is None:
             return []
-        areas = shares.mean((2, 3)) - self.typical[1:, None]
+        areas = shares.means - self.typical[1:, None]
         above = bright - self.typical[0]
         return [above * areas[low:high].sum(0) for low, high in ZONES]
 
     def _by_structure(
-        self, bands: Sequence[Tensor], shares: Tensor | None, mean: Tensor
+        self, bands: Sequence[Tensor], shares: DistanceShares | None, mean: Tensor
     ) -> list[Tensor]:
         if shares is None:
             return []
-        found = []
-        for band in bands[1:4]:
-            for share in shares[-2:]:
-                centred = share - share.mean((1, 2), keepdim=True)
-                found.append((centred * band).mean((1, 2)) / mean)
-        return found
+        return [
+            (centred * band).mean((1, 2)) / mean for band in bands[1:4] for centred in shares.far
+        ]
 
 
 # Distances of which the shares of an image are taken together: within the structures, around, and far.
@@ -176,7 +174,7 @@ class ChannelFrame:
     def describe(self, images: Tensor) -> Tensor:
         """Return the statistics (N, S), float64, of preprocessed images (N, C, H, W)."""
         prepared = self.unchanged.prepare(images)
-        return self.statistics(prepared.above, prepared.shares)
+        return self.statistics(prepared.above, prepared.distances)
 
 
 # Pixels that quantiles are taken of.

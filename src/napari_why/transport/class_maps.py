@@ -329,7 +329,8 @@ def fit_class_maps(
     channels = next(iter(images.values())).shape[1]
     free = [channel for channel in range(channels) if channel not in locked]
     directions = list(permutations(present, 2))
-    on_event(Started("maps between classes", len(directions) * len(free)))
+    # of a direction: each channel's change in few numbers, then what is fitted again to see how sure it is
+    on_event(Started("maps between classes", len(directions) * (len(free) + 1)))
     done, maps = count(1), dict[Key, PixelMap]()
     replicates: dict[Key, tuple[PixelMap, ...]] = {}
 
@@ -369,6 +370,7 @@ def fit_class_maps(
             key: Key = (source, target, "coarse_to_fine")
             maps[key] = shrunk = _shrink(scales, drawn, images[source])
             replicates[key] = tuple(replace(one, shares=shrunk.shares) for one in drawn)
+        on_event(Advanced(next(done)))
     on_event(Finished(partial=False))
     return ClassMaps(crops.classes, maps, replicates)
 
@@ -377,7 +379,8 @@ def _shrink(
     found: CoarseToFineMap, replicates: Sequence[CoarseToFineMap], images: Tensor
 ) -> CoarseToFineMap:
     shown = images[:SHOWN_TO_SCALES]
-    return found.shrink(measure_noise(found, replicates, shown), shown)
+    changes = found.change_scales(shown)
+    return found.shrink(measure_noise(changes, replicates, shown), changes)
 
 
 def _large_enough(images: Tensor) -> bool:

@@ -41,6 +41,8 @@ GATES = 6
 POSITIONS = 20_000
 # The grid of blocks is laid at these offsets and what they move is averaged: no block has an edge.
 OFFSETS = (0, 2)
+# Moved at once: some hundred conditions of each, which a processor is to keep at hand.
+BLOCKS_AT_ONCE = 4096
 # Smaller images have no surroundings to be moved by.
 SMALLEST_SIDE = 8
 PLAIN: Schema = Fields(
@@ -86,12 +88,15 @@ class Level:
         known, moved_known = (
             with_one(self.gates.standardise(vectors)) for vectors in (conditions, moved_conditions)
         )
+        # of all gates at once: the conditions are large, and reading them takes the time
+        before, after = (
+            (vectors @ coefficients.flatten(0, 1).T).unflatten(1, coefficients.shape[:2])
+            for vectors, coefficients in ((known, self.before), (moved_known, self.after))
+        )
         moved = torch.zeros_like(blocks)
-        for share, matrix, before, after in zip(
-            shares.T, self.matrices, self.before, self.after, strict=True
-        ):
-            left = blocks - known @ before.T
-            moved += share[:, None] * (moved_known @ after.T + left @ matrix.T)
+        for gate, (share, matrix) in enumerate(zip(shares.T, self.matrices, strict=True)):
+            left = blocks - before[:, gate]
+            moved += share[:, None] * (after[:, gate] + left @ matrix.T)
         return moved
 
 
@@ -159,7 +164,7 @@ class CoarseToFineMap:
         size = sum(size for _, size in pairs)
         return sum(chance for chance, _ in pairs) / size if size > 0 else 0.0
 
-    def shrink(self, noise: Sequence[Sequence[float]], images: Tensor) -> Self:
+    def shrink(self, noise: Sequence[Sequence[float]], changes: Sequence[Tensor]) -> Self:
         """Return this map with less of each scale's change, by how much of that is chance.
 
         After James & Stein 1961: of a change of mean square m, of which n is chance, ``1 - n / m`` is
@@ -169,21 +174,20 @@ class CoarseToFineMap:
         ----------
         noise : sequence of sequence of float
             By scale and free channel; see the parameter of the map.
-        images : Tensor, shape (N, C, H, W)
-            Of the source class, to measure changes on.
+        changes : sequence of Tensor, shape (N, d, H, W)
+            What the map changes in images of the source class; see :meth:`change_scales`.
 
         Returns
         -------
         CoarseToFineMap
             With ``shares`` of 0 to 1 for every scale and free channel.
         """
-        whole = replace(self, shares=(), noise=())
         shares = tuple(
             tuple(
                 max(0.0, 1 - chance / size) if size > 0 else 1.0
                 for chance, size in zip(row, change.square().mean((0, 2, 3)).tolist(), strict=True)
             )
-            for row, change in zip(noise, whole.change_scales(images.float().cpu()), strict=True)
+            for row, change in zip(noise, changes, strict=True)
         )
         return replace(self, shares=shares, noise=tuple(tuple(row) for row in noise))
 
@@ -192,6 +196,15 @@ class CoarseToFineMap:
 
         They are moved on a grid of blocks that starts ``offset`` pixels outside.
         """
+        count = max(1, BLOCKS_AT_ONCE * BLOCK**2 // images[0, 0].numel()) if len(images) else 1
+        parts = [self._move_few(few, offset) for few in torch.split(images, count)]
+        before, after = (
+            [torch.cat(scale) for scale in zip(*(part[side] for part in parts), strict=True)]
+            for side in range(2)
+        )
+        return before, after
+
+    def _move_few(self, images: Tensor, offset: int) -> tuple[list[Tensor], list[Tensor]]:
         height, width = images.shape[-2:]
         padded = _pad_to_blocks(images, offset)
         known = describe_locked(padded[:, list(self.locked)])
@@ -464,15 +477,16 @@ def fit_coarse_to_fine(
 
 
 def measure_noise(
-    found: CoarseToFineMap, replicates: Sequence[CoarseToFineMap], images: Tensor
+    changes: Sequence[Tensor], replicates: Sequence[CoarseToFineMap], images: Tensor
 ) -> tuple[tuple[float, ...], ...]:
     """Return by how much maps differ that were fitted on images drawn anew, by scale and free channel.
 
     Parameters
     ----------
-    found : CoarseToFineMap
+    changes : sequence of Tensor, shape (N, d, H, W)
+        What a map changes in the images; see :meth:`CoarseToFineMap.change_scales`.
     replicates : sequence of CoarseToFineMap
-        The same, fitted on groups drawn with replacement.
+        The map, fitted on groups drawn with replacement.
     images : Tensor, shape (N, C, H, W)
         Of the source class.
 
@@ -481,7 +495,6 @@ def measure_noise(
     tuple of tuple of float
         Mean square, in standardised units.
     """
-    changes = found.change_scales(images)
     squares = [
         [
             (other - change).square().mean((0, 2, 3))

@@ -198,7 +198,7 @@ class MomentFit:
         noise: tuple[Tensor, Tensor],
     ) -> Tensor:
         moved = self.change.noisy(prepared, by_term(values, names), noise)
-        return self._statistics(moved, prepared.shares)
+        return self._statistics(moved, prepared.distances)
 
     def _mean_of_few(self, values: Tensor, names: Sequence[str]) -> Tensor:
         return self._describe(self._few, values, names, self._noise_of_few).mean(0)

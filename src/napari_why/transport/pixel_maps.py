@@ -4,7 +4,7 @@ They work on pixels. A counterfactual encodes what they make, so that its path l
 invertible network, and its images are decoded from there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol, Self
@@ -63,8 +63,10 @@ class PixelMap(Protocol):
 
 # Of the standard deviation, three on either side: what is left out weighs 0.3 %.
 REACH = 3.0
-# Up to this many pixels a product with a matrix is several times as fast as a convolution.
+# Up to this many pixels products with matrices are several times as fast as a convolution.
 LARGEST_MATRIX = 256
+# Lines that are filtered at once: what lies beyond the reach of the filter is left out of the product.
+BAND = 32
 
 
 def smooth(maps: Tensor, sigma: float) -> Tensor:
@@ -84,8 +86,8 @@ def smooth(maps: Tensor, sigma: float) -> Tensor:
         return maps
     height, width = maps.shape[-2:]
     if max(height, width) <= LARGEST_MATRIX:
-        rows, columns = (smoothing_matrix(size, sigma).to(maps) for size in (height, width))
-        return rows @ maps @ columns.T
+        filtered = _smooth_rows(maps.reshape(-1, height, width), sigma)
+        return _smooth_columns(filtered.reshape(-1, width), sigma).reshape(maps.shape)
     kernel = _kernel(sigma).to(maps)
     radius = len(kernel) // 2
     result = maps.reshape(-1, 1, height, width)
@@ -98,6 +100,32 @@ def smooth(maps: Tensor, sigma: float) -> Tensor:
         mode = "reflect" if radius < size else "replicate"
         result = F.conv2d(F.pad(result, margin, mode=mode), kernel.reshape(shape))
     return result.reshape(maps.shape)
+
+
+def _smooth_rows(maps: Tensor, sigma: float) -> Tensor:
+    """Filter maps (N, H, W) along H."""
+    parts = []
+    for lines, seen in _bands(maps.shape[1], sigma):
+        matrix = smoothing_matrix(maps.shape[1], sigma)[lines, seen].to(maps)
+        parts.append(torch.bmm(matrix.expand(len(maps), *matrix.shape), maps[:, seen]))
+    return torch.cat(parts, 1)
+
+
+def _smooth_columns(lines_of_maps: Tensor, sigma: float) -> Tensor:
+    """Filter lines (M, W) along W."""
+    parts = []
+    for lines, seen in _bands(lines_of_maps.shape[1], sigma):
+        matrix = smoothing_matrix(lines_of_maps.shape[1], sigma)[lines, seen].to(lines_of_maps)
+        parts.append(lines_of_maps[:, seen] @ matrix.T)
+    return torch.cat(parts, 1)
+
+
+def _bands(size: int, sigma: float) -> Iterator[tuple[slice, slice]]:
+    """Yield which pixels of a line to filter together, and the ones that they are made of."""
+    radius = _radius(sigma)
+    for start in range(0, size, BAND):
+        end = min(size, start + BAND)
+        yield slice(start, end), slice(max(0, start - radius), min(size, end + radius))
 
 
 @lru_cache(maxsize=64)  # a fit asks for the same dozen matrices thousands of times
@@ -123,8 +151,12 @@ def smoothing_matrix(size: int, sigma: float) -> Tensor:
     return F.conv1d(unit, kernel.reshape(1, 1, -1))[:, 0].T.contiguous()
 
 
+def _radius(sigma: float) -> int:
+    return max(1, round(REACH * sigma))
+
+
 def _kernel(sigma: float) -> Tensor:
-    radius = max(1, round(REACH * sigma))
+    radius = _radius(sigma)
     steps = torch.arange(-radius, radius + 1)
     kernel = torch.exp(-steps.square() / (2 * sigma**2))
     return kernel / kernel.sum()
