@@ -11,12 +11,13 @@ depolarisation. With ``--tile`` it is BBBC013, whose fields are cut into tiles, 
 held-out real images, which is as good as it gets; and Fréchet distances of more and more images, by texture and by
 the pooled features of a reference classifier, which is trained for it. ``predict`` prints errors on held-out wells, beside a
 plain U-Net, one linear function and the mean image. ``denoise`` prints PSNR and what is made up.
-Translations are measured by ``napari-why benchmark truth --methods translation,flow``.
+Translations are measured by ``benchmarks/translations.py``.
 """
 
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -96,8 +97,8 @@ def run_dcgan(dataset: Dataset, options: argparse.Namespace) -> None:
     print(distances(report.table))
 
 
-def in_turn(images: NDArray[np.float64], labels: list[str]) -> NDArray[np.float64]:
-    """Return images with the classes in turn, as samples of no one class are drawn."""
+def in_turn(images: NDArray[Any], labels: list[str]) -> NDArray[Any]:
+    """Return images, or their places, with the classes in turn, as samples of no one class are drawn."""
     places = {name: np.flatnonzero(np.array(labels) == name) for name in dict.fromkeys(labels)}
     rounds = zip(*(places[name] for name in sorted(places)), strict=False)
     return images[[place for each in rounds for place in each]]
@@ -151,12 +152,13 @@ def run_predictor(dataset: Dataset, options: argparse.Namespace) -> None:
     rows = predictor.card["report"]["rows"]
     print(pd.DataFrame(rows).to_string(index=False, float_format="%.3f"))
     if options.pictures:
-        image = dataset.part("test").image(0)
-        found = why.predict_channel(predictor, image)
-        assert found.real is not None
+        test = dataset.part("test")
+        of_classes = in_turn(np.arange(len(test)), list(test.table["label"]))
+        found = [why.predict_channel(predictor, test.image(int(i))) for i in of_classes[:SHOWN]]
+        real = [one.real for one in found if one.real is not None]
         draw(
-            {"real": found.real[None], "generated": found.images[None]},
-            found.channels,
+            {"real": np.stack(real), "generated": np.stack([one.images for one in found])},
+            found[0].channels,
             options.pictures / "predictor.png",
         )
 

@@ -215,16 +215,28 @@ def test_a_cancelled_training_keeps_the_last_epoch(page, monkeypatch) -> None:
     assert page.maker.about.text().endswith("trained for 1 epoch, when it was stopped.")
 
 
-def test_a_stopped_training_goes_on_to_what_it_would_have_been(page, monkeypatch, dataset) -> None:
-    training = set_up(page, "generator", epochs=3)
-    whole = why.fit_generator(dataset, on_event=why.quiet, **training.form.values())
-    interrupt(training, monkeypatch, "generator", page.dock.runner.cancel)
+@pytest.mark.parametrize("kind", ["generator", "predictor"])
+def test_a_stopped_training_goes_on_to_what_it_would_have_been(
+    page, monkeypatch, dataset, kind
+) -> None:
+    training = set_up(page, kind, epochs=3)
+    if kind == "generator":
+        whole = why.fit_generator(dataset, on_event=why.quiet, **training.form.values())
+    else:
+        training.channel.setCurrentIndex(training.channel.findData("DAPI"))
+        whole = why.fit_channel_predictor(
+            dataset, "DAPI", on_event=why.quiet, **training.form.values()
+        )
+    interrupt(training, monkeypatch, kind, page.dock.runner.cancel)
     assert training.resume_button.isHidden()
     training.train()
     (partial,) = state_of(page.dock.viewer).makers
     assert training.resume_button.isEnabled()
+    assert partial.fingerprint != whole.fingerprint
     # whatever is chosen meanwhile, it is that training which goes on
     training.form.set_value("epochs", 9)
+    if kind == "predictor":
+        training.channel.setCurrentIndex(training.channel.findData("TMRM"))
     while not training.resume_button.isHidden():  # cancelled after each epoch that is left
         training.resume()
         assert page.dock.message.kind != "error", page.dock.message.text()
@@ -232,6 +244,10 @@ def test_a_stopped_training_goes_on_to_what_it_would_have_been(page, monkeypatch
     assert maker is not partial
     assert maker.fingerprint == whole.fingerprint
     assert len(maker.card["training"]["history"]) == 3
+    if kind == "predictor":
+        assert maker.made == ("DAPI",)
+        # the plain U-Net beside it was stopped after each of its epochs, too
+        assert maker.card["report"] == whole.card["report"]
 
 
 @pytest.mark.parametrize("kind", ["translation", "flow"])
