@@ -23,18 +23,24 @@ SOME = 3
 
 
 class Cluster:
-    """A scheduler and two workers, as a user starts them on a command line.
+    """A scheduler and workers, as a user starts them on a command line.
 
     Parameters
     ----------
     folder : Path
         For what they write.
+    workers : int
+        How many there are.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, workers: int) -> None:
         self._folder, found = folder, folder / "scheduler.json"
         self.scheduler = self._start(
-            "scheduler", "--host=127.0.0.1", "--port=0", "--no-dashboard", f"--scheduler-file={found}"
+            "scheduler",
+            "--host=127.0.0.1",
+            "--port=0",
+            "--no-dashboard",
+            f"--scheduler-file={found}",
         )
         while not (found.exists() and found.read_text().endswith("}")):
             assert self.scheduler.poll() is None
@@ -43,9 +49,9 @@ class Cluster:
         assert self.address.startswith("tcp://127.0.0.1:")
         # without a nanny, which would start another one: who is killed is gone
         alone = ("--no-nanny", "--nthreads=1", "--memory-limit=0", "--no-dashboard")
-        self.workers = [self._start("worker", self.address, *alone) for _ in range(2)]
+        self.workers = [self._start("worker", self.address, *alone) for _ in range(workers)]
         with distributed.Client(self.address) as client:
-            client.wait_for_workers(2, timeout=300)
+            client.wait_for_workers(workers, timeout=300)
 
     def _start(self, *arguments: str) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "dask", *arguments]
@@ -60,8 +66,8 @@ class Cluster:
 
 
 @pytest.fixture
-def cluster(tmp_path) -> Iterator[Cluster]:
-    found = Cluster(tmp_path)
+def cluster(request, tmp_path) -> Iterator[Cluster]:
+    found = Cluster(tmp_path, request.param)
     try:
         yield found
     finally:
@@ -73,15 +79,15 @@ def count_parts(out: Path) -> int:
 
 
 @contextmanager
-def screening(cluster: Cluster, out: Path, *given: object, beyond: int = 0):
-    """Run the shell command on a cluster, and yield its process once some wells more than ``beyond`` are done."""
+def screening(cluster: Cluster, out: Path, *given: object) -> "Iterator[subprocess.Popen[str]]":
+    """Run the shell command on a cluster, and yield its process once some wells are done."""
     command = [sys.executable, "-m", "napari_why.cli", "screen", *given, "--out", out, *OPTIONS]
     command += ["--scheduler", cluster.address]
     running = subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
-        while count_parts(out) < beyond + SOME:
+        while count_parts(out) < SOME:
             assert running.poll() is None, running.communicate()
             time.sleep(0.01)
         yield running
@@ -90,12 +96,28 @@ def screening(cluster: Cluster, out: Path, *given: object, beyond: int = 0):
         running.communicate()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent to a process, which Windows cannot")
-def test_cancel_reaches_a_cluster_and_each_field_is_there_once_though_a_worker_dies(
+@pytest.mark.parametrize("cluster", [2], indirect=True)
+def test_each_field_is_there_once_though_a_worker_dies(
     cluster, whole, model, plates, plate_map, tmp_path
 ):
-    out, given = tmp_path / "out", (model, plates, "--plate-map", plate_map)
-    with screening(cluster, out, *given) as running:
+    out = tmp_path / "out"
+    with screening(cluster, out, model, plates, "--plate-map", plate_map) as running:
+        cluster.workers[0].kill()
+        done = count_parts(out)
+        _, notes = running.communicate(timeout=300)
+    assert done < len(whole.analysis.wells)
+    assert running.returncode == 0, notes
+    pd.testing.assert_frame_equal(pd.read_parquet(out / "fields.parquet"), whole.fields)
+    assert cluster.workers[1].poll() is None  # who did the rest
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is sent to a process, which Windows cannot")
+@pytest.mark.parametrize("cluster", [1], indirect=True)
+def test_cancel_reaches_the_workers_of_a_cluster(
+    cluster, whole, model, plates, plate_map, tmp_path
+):
+    out = tmp_path / "out"
+    with screening(cluster, out, model, plates, "--plate-map", plate_map) as running:
         running.send_signal(signal.SIGINT)
         told, notes = running.communicate(timeout=300)
         with distributed.Client(cluster.address) as client:
@@ -103,20 +125,11 @@ def test_cancel_reaches_a_cluster_and_each_field_is_there_once_though_a_worker_d
     assert running.returncode == 128 + signal.SIGINT, notes
     assert told.startswith("incomplete: the work was stopped after")
     assert at_work == []
-    done = count_parts(out)
-    assert SOME <= done < len(whole.analysis.wells)
+    assert SOME <= count_parts(out) < len(whole.analysis.wells)
     assert not list(out.glob(".stop-*"))
 
-    with screening(cluster, out, *given, "--resume", beyond=done) as running:
-        cluster.workers[0].kill()
-        left = len(whole.analysis.wells) - count_parts(out)
-        _, notes = running.communicate(timeout=300)
-    assert left > 0
-    assert running.returncode == 0, notes
-    pd.testing.assert_frame_equal(pd.read_parquet(out / "fields.parquet"), whole.fields)
-    assert cluster.workers[1].poll() is None  # who did the rest
 
-
+@pytest.mark.parametrize("cluster", [1], indirect=True)
 def test_a_scheduler_that_dies_ends_the_work_and_what_is_done_is_kept(
     cluster, whole, model, plates, plate_map, tmp_path
 ):
