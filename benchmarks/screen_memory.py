@@ -167,19 +167,20 @@ def run(model: Path, plate_map: Path, root: Path, options: argparse.Namespace) -
 
 
 class Clock:
-    """Wall time and processor time of this process while wells are done."""
+    """Wall time and processor time of this process, in seconds, from the first well to the last."""
 
     wall = own = 0.0
 
     def on_event(self, event: Event) -> None:
-        """Look at the clocks when the wells begin and end."""
+        """Look at the clocks when the wells begin, and when they end."""
         now, used = time.perf_counter(), time.process_time()
         if isinstance(event, Started) and event.task == "screening wells":
-            self.wall, self.own = now, used
-        elif isinstance(event, Finished) and self.wall and not self._ended:
-            self.wall, self.own, self._ended = now - self.wall, used - self.own, True
+            self._begun = now, used
+        elif isinstance(event, Finished) and self._begun is not None:
+            self.wall, self.own = now - self._begun[0], used - self._begun[1]
+            self._begun = None  # tables and report come after that
 
-    _ended = False
+    _begun: tuple[float, float] | None = None
 
 
 @contextmanager

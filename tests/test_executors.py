@@ -239,7 +239,9 @@ def test_an_executor_whose_cancelled_tasks_go_on_is_refused():
     local = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
     with distributed.Client(**local) as client:
         for executor in (client.get_executor(), Own(client)):
-            with pytest.raises(ParameterError, match=r"executor: found dask's .*Engine\(scheduler="):
+            with pytest.raises(
+                ParameterError, match=r"executor: found dask's .*Engine\(scheduler="
+            ):
                 list(compute_each(abs, [-1], Engine(), executor=executor))
         # what the message advises
         engine = Engine(scheduler=client.scheduler_info()["address"])
