@@ -230,6 +230,24 @@ def test_a_task_that_a_worker_has_begun_is_not_cancelled(tmp_path):
         assert one.result(60) == "done"
 
 
+def test_an_executor_whose_cancelled_tasks_go_on_is_refused():
+    distributed = pytest.importorskip("distributed")
+
+    class Own(distributed.cfexecutor.ClientExecutor):
+        """What somebody derives from it."""
+
+    local = {"processes": False, "n_workers": 1, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with distributed.Client(**local) as client:
+        for executor in (client.get_executor(), Own(client)):
+            with pytest.raises(
+                ParameterError, match=r"executor: found dask's .*Engine\(scheduler="
+            ):
+                list(compute_each(abs, [-1], Engine(), executor=executor))
+        # what the message advises
+        engine = Engine(scheduler=client.scheduler_info()["address"])
+        assert sums(compute_each(abs, [-1, -2], engine)) == {-1: 1, -2: 2}
+
+
 @pytest.mark.parametrize(
     ("death", "reason"),
     [

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from napari_why.screening import ScreenResult, screen
 from napari_why.simulation import simulate
 from napari_why.simulation.compounds import ScreenDesign, simulate_screen
 
@@ -45,3 +46,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         second_network=False,
     )
     return classifier.save(tmp_path_factory.mktemp("screen") / "model")
+
+
+@pytest.fixture(scope="session")
+def whole(
+    model: Path, plates: Path, plate_map: Path, tmp_path_factory: pytest.TempPathFactory
+) -> ScreenResult:
+    """All wells, one after the other."""
+    out = tmp_path_factory.mktemp("out") / "whole"
+    controls = {"negative": "DMSO", "positive": "healthy", "draws": 100}
+    return screen(model, plates, out, plate_map=plate_map, **controls)

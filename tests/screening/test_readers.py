@@ -2,8 +2,10 @@
 
 import json
 
+import copairs.map
 import numpy as np
 import pandas as pd
+import pycytominer
 import pytest
 import zarr
 
@@ -29,7 +31,6 @@ def plate(tmp_path):
 
 
 def test_pycytominer_normalises_the_wells(found):
-    pycytominer = pytest.importorskip("pycytominer")
     wells = pd.read_parquet(found.folder / "wells.parquet")
     features = [name for name in wells if not name.startswith("Metadata_")]
     # "standardize" takes n for n - 1
@@ -47,11 +48,10 @@ def test_pycytominer_normalises_the_wells(found):
 
 
 def test_copairs_takes_metadata_and_latents(found):
-    copairs = pytest.importorskip("copairs.map")
     wells = pd.read_parquet(found.folder / "wells.parquet")
     wells = wells[wells["Metadata_Role"] != "positive control"].reset_index(drop=True)
     latents = [name for name in wells if name.startswith("latent ")]
-    precision = copairs.average_precision(
+    precision = copairs.map.average_precision(
         wells.filter(regex="^Metadata_"),
         wells[latents].to_numpy(),
         pos_sameby=["Metadata_Compound"],

@@ -31,13 +31,6 @@ merging = import_module("napari_why.screening.merge")
 CONTROLS = {"negative": "DMSO", "positive": "healthy", "draws": 100}
 
 
-@pytest.fixture(scope="module")
-def whole(model, plates, plate_map, tmp_path_factory):
-    """All wells, one after the other."""
-    out = tmp_path_factory.mktemp("out") / "whole"
-    return screen(model, plates, out, plate_map=plate_map, **CONTROLS)
-
-
 @pytest.fixture
 def counted(monkeypatch):
     """The wells that are worked on."""
@@ -412,6 +405,18 @@ def test_what_is_asked_for_is_refused_before_the_work(model, plates, plate_map, 
         screen(unsaved, plates, tmp_path / "out", plate_map=plate_map)
     with pytest.raises(WhyError, match="source"):
         screen(model, plates, plates, plate_map=plate_map)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_executor_of_dask_is_refused_before_the_work(model, plates, plate_map, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    local = {"processes": False, "n_workers": 1, "dashboard_address": ":0"}
+    with (
+        distributed.Client(**local) as client,
+        pytest.raises(ParameterError, match="tasks go on in the cluster"),
+    ):
+        given = {"plate_map": plate_map, "executor": client.get_executor()}
+        screen(model, plates, tmp_path / "out", **given, **CONTROLS)
     assert not (tmp_path / "out").exists()
 
 

@@ -21,6 +21,8 @@ LOCAL = "local"
 # its nanny has started another since and that one has just died too: then nobody starts the next. How
 # often a task may kill workers is bounded by itself (KilledWorker).
 NEVER = "365 days"
+# What a client says of itself while it has a scheduler.
+CONNECTED = "running"
 # Tasks that a worker ended last, and still knows: their results may be on the way, for milliseconds.
 KEPT = 1000
 
@@ -104,8 +106,17 @@ class ClusterExecutor(Executor):
         self._client, self._patience = client, patience
 
     def count_workers(self) -> int:
-        """Return how many tasks the workers do at a time by now."""
-        return sum(self._client.nthreads().values())
+        """Return how many tasks the workers do at a time by now.
+
+        Raises
+        ------
+        WhyError
+            The scheduler has gone.
+        """
+        try:
+            return sum(self._client.nthreads().values())
+        except OSError as error:
+            raise self._scheduler_gone() from error
 
     def submit(self, function: Callable[..., R], /, *given: Any, **named: Any) -> "Future[R]":
         """Hand a task over.
@@ -134,11 +145,19 @@ class ClusterExecutor(Executor):
             try:
                 found.set_result(ended.result(timeout=self._patience))
             except BaseException as error:  # noqa: BLE001 - whoever waits for the result has to get it
-                found.set_exception(error)
+                # the client cancels all it had handed over when the scheduler has gone: no worker died of that
+                here = self._client.status == CONNECTED
+                found.set_exception(error if here else self._scheduler_gone())
 
         found.add_done_callback(lambda one: remote.cancel() if one.cancelled() else None)
         remote.add_done_callback(settle)
         return found
+
+    def _scheduler_gone(self) -> WhyError:
+        return WhyError(
+            "scheduler: found that its connection was lost; expected it to last as long as the work; start one "
+            "with workers and go on with resume: what is done is kept"
+        )
 
     def cancel(self, futures: "Iterable[Future[Any]]") -> None:
         """Cancel what no worker has begun; what was begun goes on, and is to be waited for.

@@ -27,7 +27,7 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Annotated, Any, Generic, TypeVar
 
-from napari_why.core.errors import CancellationError, WhyError, reason_of
+from napari_why.core.errors import CancellationError, ParameterError, WhyError, reason_of
 from napari_why.core.events import Cancelled, never_cancelled
 from napari_why.core.options import Help, Options, Range
 
@@ -52,6 +52,8 @@ MOST_FALSE_STARTS = 2
 # Errors of dask that are of a worker and not of the task, by their names, for the core does not know dask:
 # workers died of it, several times; its result was lost with a worker, or did not come in time.
 LOST = ("KilledWorker", "FutureCancelledError", "CancelledError", "TimeoutError")
+# The package of dask's own executor.
+DASK = "distributed"
 # What dask's nanny sets for glibc is bad for torch: it gives memory back after every layer, and asks for
 # it again. 256 MiB are kept, and no allocation is mapped on its own.
 ENVIRONMENT = {
@@ -200,6 +202,32 @@ class _Queue(Generic[T]):
         return None
 
 
+def check_executor(executor: Executor | None) -> None:
+    """Refuse an executor that says of tasks in work that they were cancelled.
+
+    Futures of the standard library refuse to be cancelled while they are worked on; so what is in work is
+    waited for when somebody asks to stop. Those of dask's ``Client.get_executor`` give in, and the task goes
+    on in the cluster: whoever had asked to stop would find files appear after that.
+
+    Parameters
+    ----------
+    executor : Executor or None
+        That somebody gave.
+
+    Raises
+    ------
+    ParameterError
+        It is one of dask's.
+    """
+    kinds = [] if executor is None else type(executor).__mro__
+    if any(kind.__module__.partition(".")[0] == DASK for kind in kinds):
+        raise ParameterError(
+            f"executor: found dask's {type(executor).__name__}, whose tasks go on in the cluster when they are "
+            "cancelled; expected another concurrent.futures.Executor, or the address of that cluster: "
+            "Engine(scheduler=client.scheduler_info()['address'])"
+        )
+
+
 def compute_each(
     function: Callable[[T], R],
     tasks: list[T],
@@ -220,8 +248,8 @@ def compute_each(
         What is handed over, one at a time.
     engine : Engine
     executor : Executor, optional
-        One of your own in place of the engine's; ``engine.workers`` says how many tasks it works on. Its
-        futures must refuse to be cancelled while they are worked on, or what is in work is not waited for.
+        One of your own in place of the engine's; ``engine.workers`` says how many tasks it works on. See
+        :func:`check_executor`.
     cancelled : callable
         When it says so, nothing further is begun; what is in work is waited for.
     on_cancel : callable
@@ -234,6 +262,8 @@ def compute_each(
 
     Raises
     ------
+    ParameterError
+        The executor is one of dask's.
     WhyError
         Processes die before they do anything, or cannot load the function; no task is blamed for that.
 
@@ -242,6 +272,7 @@ def compute_each(
     >>> sorted(done.result for done in compute_each(abs, [-1, -2, -3], Engine()))
     [1, 2, 3]
     """
+    check_executor(executor)
     queue = _Queue(deque(tasks))
 
     def drain(pool: Pool) -> Iterator[Outcome[T, R]]:

@@ -15,7 +15,7 @@ from napari_why.batch.explain_one import PICTURES
 from napari_why.core import events
 from napari_why.core.console import shows_progress
 from napari_why.core.errors import WhyError
-from napari_why.core.executors import Engine, compute_each
+from napari_why.core.executors import Engine, check_executor, compute_each
 from napari_why.core.targets import (
     check_own_folder,
     is_own,
@@ -95,7 +95,8 @@ def screen(
     engine : Engine, optional
         Processes or a cluster; by default one well after the other.
     executor : Executor, optional
-        One of your own; ``engine.workers`` then says how many wells it works on at a time.
+        One of your own; ``engine.workers`` then says how many wells it works on at a time. Not dask's:
+        name its scheduler in ``engine``.
     shard : Shard or str, optional
         Only a part of the wells ("2/8"); :func:`~napari_why.screening.merge` puts all together.
     resume, overwrite : bool
@@ -116,7 +117,7 @@ def screen(
     Raises
     ------
     ParameterError
-        An option, class, control or method is unknown or out of range.
+        An option, class, control or method is unknown or out of range, or the executor is dask's.
     DatasetError
         There is no image, map or column.
     WhyError
@@ -130,6 +131,7 @@ def screen(
     ... )
     >>> found.analysis.hits[["compound", "on-target", "off-target", "finding"]]  # doctest: +SKIP
     """
+    check_executor(executor)
     model, loaded = _find_model(classifier, device)
     chosen = _merge_options(options, changes)
     chosen.check(loaded)
