@@ -44,7 +44,7 @@ def write_windows(generated: Path, *, taken: bool) -> None:
 
 def take_pictures(folder: Path) -> str:
     """Run the tour into a folder; return why it could not be, empty where it could."""
-    command = [sys.executable, str(TOUR), str(folder), str(STEPS)]
+    command = [sys.executable, str(TOUR), str(folder), f"--steps={STEPS}"]
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         if shutil.which("xvfb-run") is None:
             return "there is neither a display nor xvfb-run"
