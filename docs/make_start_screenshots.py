@@ -17,6 +17,7 @@ import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from make_screenshots import Guide, shows_all
@@ -64,6 +65,11 @@ class Tour(Guide):
     def dock(self) -> WhyDock:
         """The dock, once it was opened by the menu."""
         return next(item for item in QApplication.allWidgets() if isinstance(item, WhyDock))
+
+    def opened(self, name: str) -> Any:
+        """Return a page, once the click that asks for it has opened it."""
+        wait_for(lambda: name in self.dock.pages)
+        return self.dock.page(name)
 
     def click(self, name: str, widget: QWidget, *also: QWidget) -> None:
         """Take a picture with a ring around what is clicked next, and click it.
@@ -186,12 +192,11 @@ def open_dock(tour: Tour) -> None:
     bar = next(item for item in windows if isinstance(item, QMainWindow)).findChild(QMenuBar)
     tour.open_by_menu("menu", bar, "Plugins", "napari-why")
     wait_for(lambda: any(isinstance(item, WhyDock) for item in QApplication.allWidgets()))
-    wait_for(lambda: "Data" in tour.dock.pages)
 
 
 def open_data(tour: Tour, data: Path) -> None:
     """Open a folder and use its images."""
-    page = tour.dock.page("Data")
+    page = tour.opened("Data")
     wait_for(page.dataset.folder.isVisible)
     # the dialog waits within the click
     QTimer.singleShot(1000, lambda: tour.answer_dialog("choose-folder", data))
@@ -212,7 +217,7 @@ def wait_for_form(page: ClassifierDock) -> ParameterForm:
 
 def train(tour: Tour) -> None:
     """Train, and look at what the test images say."""
-    page = tour.dock.page("Classifier")
+    page = tour.opened("Classifier")
     form = wait_for_form(page)
     fields = {name: form.editor(name).field for name in ("size", "epochs")}
     typed = {"size": min(LARGEST, form.values()["size"]), "epochs": EPOCHS}
@@ -227,7 +232,7 @@ def train(tour: Tour) -> None:
 
 def explain(tour: Tour) -> None:
     """Ask where the network looked."""
-    page = tour.dock.page("Attribution")
+    page = tour.opened("Attribution")
     wait_for(lambda: bool(page.method.name))
     tour.click("explain", page.button)
     wait_for(lambda: page.session.finding is not None and shows_all(page, tour), settle=2500)
@@ -236,7 +241,7 @@ def explain(tour: Tour) -> None:
 
 def change(tour: Tour) -> None:
     """Ask what would have to change, and move the slider."""
-    page = tour.dock.page("Counterfactual")
+    page = tour.opened("Counterfactual")
     wait_for(lambda: bool(page.method.name))
     tour.click("make-series", page.button)
     wait_for(lambda: page.link is not None, settle=3000)

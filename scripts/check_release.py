@@ -43,7 +43,7 @@ def read_metadata() -> dict[str, Any]:
 def check_tag(tag: str) -> Iterator[str]:
     """Yield what speaks against releasing this tag."""
     version = tag.removeprefix("v")
-    built_as = read_version()
+    built_as = read_version(PROJECT)
     if tag != f"v{built_as}":
         yield f"the tag is {tag}, and what is checked out would be built as version {built_as}"
     citation = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
@@ -66,7 +66,7 @@ def check_tag(tag: str) -> Iterator[str]:
 
 def check_files(folder: Path) -> Iterator[str]:
     """Yield what is wrong with the wheel and the source distribution of a folder."""
-    version = read_version()
+    version = read_version(PROJECT)
     stem = f"napari_why-{version}"
     wheels, sources = sorted(folder.glob("*.whl")), sorted(folder.glob("*.tar.gz"))
     if [path.name for path in wheels] != [f"{stem}-py3-none-any.whl"]:

@@ -13,7 +13,7 @@ from site_builder.api import replace_text
 
 TOUR = Path(__file__).parents[1] / "make_start_screenshots.py"
 # Pictures of a tour; its first ones take seconds, the later ones a training.
-STEPS = int(os.environ.get("NAPARI_WHY_TOUR", "4"))
+STEPS = int(os.environ.get("NAPARI_WHY_TOUR", "5"))
 # Seconds: far more than the tour takes, so that a window that hangs does not hang the build.
 LONGEST = 240
 SCREEN = "-screen 0 1366x768x24"
