@@ -27,7 +27,7 @@ install: system $(READY)
 system:
 	@scripts/system_libraries
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml CITATION.cff constraints.txt
 	@test -x $(BIN)/python || $(UV) venv --quiet --python "$(PYTHON)" .venv
 	$(UV) pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e ".[all]" --group dev
 	@touch $@

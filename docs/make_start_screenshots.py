@@ -1,42 +1,87 @@
 """Make the pictures of docs/start.md: every click from a folder of images to two explanations, ringed.
 
-The images are simulated into a temporary folder, and the network is trained in the window.
+What is ringed is clicked, by the mouse, in a real window, so that no picture shows another way than the one
+that was gone. Each picture is a line on the terminal, with the seconds since the window was asked for, by the
+clock and of the processor: so the page can be tried in a fresh environment, on images of one's own.
 
 Usage, with a display or under Xvfb::
 
-    xvfb-run -a -s "-screen 0 1366x768x24" python docs/make_start_screenshots.py FOLDER [STEPS]
+    xvfb-run -a -s "-screen 0 1366x768x24" python docs/make_start_screenshots.py FOLDER [--steps N] [--images IMAGES]
 
-``STEPS`` ends the tour after so many pictures.
+``--steps`` ends the tour after so many pictures. ``--images`` is a folder with one sub-folder for each class;
+by default images are simulated into a temporary one, and the network is trained in the window.
 """
 
+import argparse
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from make_screenshots import Guide, shows_all
 from PIL import Image, ImageDraw
-from qtpy.QtCore import QPoint
+from qtpy.QtCore import QPoint, QRect, Qt, QTimer
 from qtpy.QtGui import QImage
-from qtpy.QtWidgets import QApplication, QMainWindow, QMenu, QMenuBar, QScrollArea, QWidget
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import (
+    QApplication,
+    QDialogButtonBox,
+    QFileDialog,
+    QLineEdit,
+    QMainWindow,
+    QMenuBar,
+    QPushButton,
+    QScrollArea,
+    QScrollBar,
+    QWidget,
+)
 from screenshot_waiting import wait_for
 
 from napari_why.simulation import simulate_to_folder
+from napari_why.widgets.classifier_dock import ClassifierDock
+from napari_why.widgets.parameter_form import ParameterForm
+from napari_why.widgets.why_dock import WhyDock
 
 # Enough that wells can be split, and few enough to be trained on while one looks.
 IMAGES, SIZE, EPOCHS = 96, 64, 12
+# px: of larger images, so that a processor trains on them in minutes
+LARGEST = 96
 RING, GAP, WIDTH = "#ff9f1c", 4, 3  # px
+DIALOG = QPoint(200, 150)  # where it is drawn in the window, px
+LEFT = Qt.MouseButton.LeftButton
 
 
 class Tour(Guide):
-    """A guide that rings what is clicked next, numbers its pictures, and may end early."""
+    """A guide that rings what it clicks, numbers and times its pictures, and may end early."""
 
     def __init__(self, folder: Path, steps: int) -> None:
+        self.begun = time.perf_counter()
         super().__init__(folder, "dark")
         self.left, self.taken = steps, 0
 
-    def click(self, name: str, widget: QWidget) -> None:
-        """Take a picture with a ring around what is clicked next.
+    @property
+    def dock(self) -> WhyDock:
+        """The dock, once it was opened by the menu."""
+        return next(item for item in QApplication.allWidgets() if isinstance(item, WhyDock))
+
+    def opened(self, name: str) -> Any:
+        """Return a page, once the click that asks for it has opened it."""
+        wait_for(lambda: name in self.dock.pages)
+        return self.dock.page(name)
+
+    def click(self, name: str, widget: QWidget, *also: QWidget) -> None:
+        """Take a picture with a ring around what is clicked next, and click it.
+
+        Parameters
+        ----------
+        name : str
+            Of the picture.
+        widget : QWidget
+            What is clicked.
+        *also : QWidget
+            Ringed too: what is set before.
 
         Raises
         ------
@@ -49,38 +94,88 @@ class Tour(Guide):
                 around.ensureWidgetVisible(widget)
             around = around.parentWidget()
         wait_for(lambda: True, settle=500)
-        corner = widget.mapTo(widget.window(), QPoint(0, 0))
-        self.take(name, (corner.x(), corner.y(), widget.width(), widget.height()))
+        self.take(name, *(place_of(item) for item in (*also, widget)))
+        QTest.mouseClick(widget, LEFT)
 
-    def open_menu(self, name: str, bar: QMenuBar, menu: QMenu, entry: str) -> None:
-        """Take a picture with a menu unfolded, which is a window of its own, and an entry ringed."""
-        place = bar.mapTo(bar.window(), bar.actionGeometry(menu.menuAction()).bottomLeft())
-        action = next(item for item in menu.actions() if item.text().startswith(entry))
-        box = menu.actionGeometry(action)
-        ringed = (place.x() + box.x(), place.y() + box.y(), box.width(), box.height())
-        self.take(name, ringed, unfolded=(menu, place))
+    def turn_to(self, name: str, page: str) -> None:
+        """Take a picture with the button of another page ringed, and click it."""
+        buttons = self.dock.findChildren(QPushButton)
+        self.click(name, next(item for item in buttons if item.text() == page))
 
-    def take(
-        self,
-        name: str,
-        ringed: tuple[int, int, int, int] | None = None,
-        unfolded: tuple[QMenu, QPoint] | None = None,
-    ) -> None:
-        """Take a picture of the window, with a ring around x, y, width and height."""
+    def open_by_menu(self, name: str, bar: QMenuBar, title: str, entry: str) -> None:
+        """Unfold a menu, which is a window of its own, take a picture of it, and choose an entry."""
+        action = next(item for item in bar.actions() if item.text().replace("&", "") == title)
+        place = bar.actionGeometry(action)
+        QTest.mouseClick(bar, LEFT, pos=place.center())
+        menu = action.menu()
+        wait_for(menu.isVisible)
+        chosen = next(item for item in menu.actions() if item.text().startswith(entry))
+        corner = bar.mapTo(bar.window(), place.bottomLeft())
+        box = menu.actionGeometry(chosen)
+        opened = QRect(bar.mapTo(bar.window(), place.topLeft()), place.size())
+        self.take(name, opened, box.translated(corner), above=(menu, corner))
+        QTest.mouseClick(menu, LEFT, pos=box.center())
+
+    def answer_dialog(self, name: str, folder: Path) -> None:
+        """Wait for a dialog that asks for a folder, take a picture of it, and choose one."""
+        dialog = QApplication.activeModalWidget()
+        if not isinstance(dialog, QFileDialog):
+            QTimer.singleShot(100, lambda: self.answer_dialog(name, folder))
+            return
+        dialog.setSidebarUrls([])  # of nobody's concern
+        dialog.setDirectory(str(folder.parent))
+        line = dialog.findChild(QLineEdit)
+        line.clear()
+        QTest.keyClicks(line, folder.name)
+        button = dialog.findChild(QDialogButtonBox).buttons()[0]
+        wait_for(lambda: True, settle=500)
+        corner = DIALOG
+        box = QRect(button.mapTo(dialog, QPoint(0, 0)), button.size())
+        if self.taken != self.left:  # the end is told where the dialog was opened
+            self.take(name, box.translated(corner), above=(dialog, corner))
+            QTest.mouseClick(button, LEFT)
+        else:
+            dialog.reject()
+
+    def take(self, name: str, *ringed: QRect, above: tuple[QWidget, QPoint] | None = None) -> None:
+        """Take a picture of the window, with rings.
+
+        Parameters
+        ----------
+        name : str
+            Of the picture.
+        *ringed : QRect
+            In the window.
+        above : (QWidget, QPoint), optional
+            A window of its own that lies above it, and where.
+
+        Raises
+        ------
+        StopIteration
+            There are enough pictures.
+        """
         if self.taken == self.left:
             raise StopIteration
         window = self.viewer.screenshot(canvas_only=False, flash=False)
         picture = Image.fromarray(window[..., :3])
-        if unfolded is not None:
-            menu, place = unfolded
-            picture.paste(Image.fromarray(pixels_of(menu)), (place.x(), place.y()))
-        if ringed is not None:
-            ratio = picture.width / self.viewer.window.geometry()[2]
-            x, y, width, height = (ratio * value for value in ringed)
-            box = (x - GAP, y - GAP, x + width + GAP, y + height + GAP)
+        if above is not None:
+            widget, place = above
+            picture.paste(Image.fromarray(pixels_of(widget)), (place.x(), place.y()))
+        ratio = picture.width / self.viewer.window.geometry()[2]
+        for ring in ringed:
+            x, y, right, bottom = (ratio * value for value in ring.getRect())
+            box = (x - GAP, y - GAP, x + right + GAP, y + bottom + GAP)
             ImageDraw.Draw(picture).rounded_rectangle(box, 6, outline=RING, width=WIDTH)
         self.taken += 1
         self.save(picture, self.folder / f"start-{self.taken}-{name}.png")
+        passed = time.perf_counter() - self.begun
+        sys.stdout.write(f"{passed:6.1f} s, processor {time.process_time():6.1f} s: {name}\n")
+        sys.stdout.flush()
+
+
+def place_of(widget: QWidget) -> QRect:
+    """Return where a widget lies in its window."""
+    return QRect(widget.mapTo(widget.window(), QPoint(0, 0)), widget.size())
 
 
 def pixels_of(widget: QWidget) -> np.ndarray:
@@ -91,70 +186,83 @@ def pixels_of(widget: QWidget) -> np.ndarray:
 
 
 def open_dock(tour: Tour) -> None:
-    """Unfold the menu that opens the dock."""
+    """Open the dock by the menu."""
     wait_for(lambda: True)
     windows = QApplication.topLevelWidgets()
     bar = next(item for item in windows if isinstance(item, QMainWindow)).findChild(QMenuBar)
-    menu = next(item.menu() for item in bar.actions() if item.text().replace("&", "") == "Plugins")
-    menu.ensurePolished()
-    menu.aboutToShow.emit()  # napari fills it then
-    menu.adjustSize()
-    tour.open_menu("menu", bar, menu, "napari-why")
+    tour.open_by_menu("menu", bar, "Plugins", "napari-why")
+    wait_for(lambda: any(isinstance(item, WhyDock) for item in QApplication.allWidgets()))
 
 
 def open_data(tour: Tour, data: Path) -> None:
     """Open a folder and use its images."""
-    page = tour.page("Data")
-    wait_for(lambda: True)
+    page = tour.opened("Data")
+    wait_for(page.dataset.folder.isVisible)
+    # the dialog waits within the click
+    QTimer.singleShot(1000, lambda: tour.answer_dialog("choose-folder", data))
     tour.click("open-folder", page.dataset.folder)
-    page.dataset.open_location(data)
+    if tour.taken == tour.left:
+        raise StopIteration
     wait_for(lambda: page.dataset.choices.classes.rowCount() > 0, settle=2500)
     tour.click("use-images", page.dataset.use_button)
-    page.dataset.use()
     wait_for(lambda: page.state.dataset is not None and page.dataset.using.isVisible())
     tour.click("go-to-training", page.dataset.train)
 
 
+def wait_for_form(page: ClassifierDock) -> ParameterForm:
+    """Wait for the form of the training, and for the size that it proposes for these images."""
+    wait_for(lambda: page.training.main is not None, settle=2500)
+    return page.training.main
+
+
 def train(tour: Tour) -> None:
     """Train, and look at what the test images say."""
-    page = tour.page("Classifier")
-    wait_for(lambda: page.training.main is not None, settle=1500)
-    page.training.main.set_value("size", SIZE)
-    page.training.main.set_value("epochs", EPOCHS)
-    tour.click("train", page.training.button)
-    page.training.button.click()
+    page = tour.opened("Classifier")
+    form = wait_for_form(page)
+    fields = {name: form.editor(name).field for name in ("size", "epochs")}
+    typed = {"size": min(LARGEST, form.values()["size"]), "epochs": EPOCHS}
+    for name, field in fields.items():
+        field.selectAll()
+        QTest.keyClicks(field, str(typed[name]))
+    tour.click("train", page.training.button, *fields.values())
     layers = tour.viewer.layers  # a first test image is opened after the evaluation
     wait_for(lambda: bool(page.evaluation.verdict.text()) and len(layers) > 1, settle=2500)
-    tour.take("evaluation")
+    tour.turn_to("evaluation", "Attribution")
 
 
 def explain(tour: Tour) -> None:
     """Ask where the network looked."""
-    page = tour.page("Attribution")
+    page = tour.opened("Attribution")
     wait_for(lambda: bool(page.method.name))
     tour.click("explain", page.button)
-    page.button.click()
     wait_for(lambda: page.session.finding is not None and shows_all(page, tour), settle=2500)
-    tour.take("map")
+    tour.turn_to("map", "Counterfactual")
 
 
 def change(tour: Tour) -> None:
     """Ask what would have to change, and move the slider."""
-    page = tour.page("Counterfactual")
+    page = tour.opened("Counterfactual")
     wait_for(lambda: bool(page.method.name))
     tour.click("make-series", page.button)
-    page.button.click()
     wait_for(lambda: page.link is not None, settle=3000)
-    page.session.step(1.0)
-    wait_for(lambda: True)
+    sliders = (item for item in QApplication.allWidgets() if isinstance(item, QScrollBar))
+    slider = next(
+        item
+        for item in sliders
+        if item.isVisible() and type(item.parentWidget()).__name__ == "QtDimSliderWidget"
+    )
+    tour.click("move-slider", slider)
+    QTest.keyClick(slider, Qt.Key.Key_End)
+    wait_for(lambda: True, settle=2500)
     tour.take("series")
 
 
-def main(folder: Path, steps: int) -> None:
+def main(folder: Path, steps: int, images: Path | None) -> None:
     """Go through the tour, or its first steps."""
-    with TemporaryDirectory() as place:
-        data = Path(place) / "plate1"
-        simulate_to_folder(data, IMAGES, size=SIZE)
+    with TemporaryDirectory(prefix="images-") as place:
+        data = images or Path(place) / "plate1"
+        if images is None:
+            simulate_to_folder(data, IMAGES, size=SIZE)
         tour = Tour(folder, steps)
         try:
             open_dock(tour)
@@ -168,4 +276,9 @@ def main(folder: Path, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else -1)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="for the pictures")
+    parser.add_argument("--steps", type=int, default=-1, help="end after so many pictures")
+    parser.add_argument("--images", type=Path, help="folder with one sub-folder for each class")
+    given = parser.parse_args()
+    main(given.folder, given.steps, given.images)

@@ -1,7 +1,7 @@
 """Check a release before it is published: one version everywhere, and files with all they should hold.
 
-``--tag v1.2.3`` compares a tag with what pyproject.toml, CITATION.cff and CHANGELOG.md tell; ``--dist FOLDER``
-looks into the wheel and the source distribution.
+``--tag v1.2.3`` compares a tag, which the version is made of, with what is checked out, CITATION.cff and
+CHANGELOG.md tell; ``--dist FOLDER`` looks into the wheel and the source distribution.
 """
 
 import argparse
@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from read_version import read_version
+
 PROJECT = Path(__file__).parents[1]
 # What a user of the wheel needs beside the modules: manifest, icon and the mark that it is typed.
 IN_WHEEL = ("napari_why/napari.yaml", "napari_why/icon.svg", "napari_why/py.typed")
 # What who builds or cites it needs.
 IN_SOURCE = (
+    "scripts/read_version.py",
     "napari.yaml",
     "pyproject.toml",
     "README.md",
@@ -37,16 +40,12 @@ def read_metadata() -> dict[str, Any]:
     return project
 
 
-def read_version() -> str:
-    """Return the version of pyproject.toml."""
-    return str(read_metadata()["version"])
-
-
 def check_tag(tag: str) -> Iterator[str]:
     """Yield what speaks against releasing this tag."""
-    version = read_version()
-    if tag != f"v{version}":
-        yield f"the tag is {tag}, and pyproject.toml tells version {version}"
+    version = tag.removeprefix("v")
+    built_as = read_version(PROJECT)
+    if tag != f"v{built_as}":
+        yield f"the tag is {tag}, and what is checked out would be built as version {built_as}"
     citation = (PROJECT / "CITATION.cff").read_text(encoding="utf-8")
     if not re.search(rf"^version: {re.escape(version)}$", citation, re.MULTILINE):
         yield f"CITATION.cff tells another version than {version}"
@@ -67,7 +66,7 @@ def check_tag(tag: str) -> Iterator[str]:
 
 def check_files(folder: Path) -> Iterator[str]:
     """Yield what is wrong with the wheel and the source distribution of a folder."""
-    version = read_version()
+    version = read_version(PROJECT)
     stem = f"napari_why-{version}"
     wheels, sources = sorted(folder.glob("*.whl")), sorted(folder.glob("*.tar.gz"))
     if [path.name for path in wheels] != [f"{stem}-py3-none-any.whl"]:

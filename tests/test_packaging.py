@@ -18,10 +18,12 @@ import yaml
 from npe2 import PluginManifest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 PROJECT = Path(__file__).parents[1]
 MANIFEST = PROJECT / "napari.yaml"
 METADATA = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+READ_VERSION = PROJECT / "scripts" / "read_version.py"
 
 
 def run(*command: object, cwd: Path | None = None) -> str:
@@ -146,7 +148,10 @@ def test_napari_finds_a_valid_plugin_in_a_fresh_environment(fresh_python: Path) 
 def test_the_command_is_installed_with_the_wheel(fresh_python: Path) -> None:
     command = shutil.which("napari-why", path=fresh_python.parent)
     assert command is not None
-    assert run(command, "--version").split() == ["napari-why", METADATA["project"]["version"]]
+    assert run(command, "--version").split() == [
+        "napari-why",
+        run(sys.executable, READ_VERSION).strip(),
+    ]
 
 
 def test_every_direct_dependency_is_pinned_in_the_constraints() -> None:
@@ -167,6 +172,73 @@ def test_every_direct_dependency_is_pinned_in_the_constraints() -> None:
 
 
 def test_all_files_tell_one_version() -> None:
-    version = METADATA["project"]["version"]
+    """But for the commits since the tag, of which CITATION.cff knows nothing."""
     citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert metadata.version("napari-why") == citation["version"] == version
+    for version in (metadata.version("napari-why"), run(sys.executable, READ_VERSION).strip()):
+        assert Version(version).public == citation["version"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with what a version is read of."""
+    folder = tmp_path / "checkout"
+    (folder / "scripts").mkdir(parents=True)
+    shutil.copy(READ_VERSION, folder / "scripts")
+    (folder / "CITATION.cff").write_text("cff-version: 1.2.0\nversion: 7.8.9\n")
+    return folder
+
+
+def version_of(checkout: Path) -> str:
+    return run(sys.executable, checkout / "scripts" / "read_version.py").strip()
+
+
+def test_the_version_is_that_of_the_tag(checkout: Path) -> None:
+    if shutil.which("git") is None:
+        pytest.skip("there is no git")
+
+    def git(*words: str) -> str:
+        names = (
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.org",
+            "-c",
+            "commit.gpgsign=false",
+        )
+        return run("git", "-C", checkout, *names, *words).strip()
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message=first")
+    assert version_of(checkout) == "7.8.9"  # no tag yet
+    git("tag", "v1.2.3rc1")
+    git("tag", "notes-1.2.9")
+    assert version_of(checkout) == "1.2.3rc1"
+    git("commit", "--quiet", "--allow-empty", "--message=second")
+    later = version_of(checkout)
+    assert later == f"1.2.3rc1+1.g{git('rev-parse', '--short', 'HEAD')}"
+    assert Version(later).local is not None  # which no index takes
+    # a copy without history in another checkout is none of its commits
+    inner = checkout / "inner"
+    shutil.copytree(checkout / "scripts", inner / "scripts")
+    shutil.copy(checkout / "CITATION.cff", inner)
+    assert version_of(inner) == "7.8.9"
+
+
+def test_the_version_of_a_source_distribution_is_the_one_that_it_was_made_as(
+    checkout: Path,
+) -> None:
+    (checkout / "PKG-INFO").write_text("Metadata-Version: 2.4\nName: napari-why\nVersion: 4.5.6\n")
+    assert version_of(checkout) == "4.5.6"
+
+
+def test_the_check_of_a_release_finds_a_tag_that_is_not_what_is_checked_out() -> None:
+    done = subprocess.run(
+        [sys.executable, PROJECT / "scripts" / "check_release.py", "--tag", "v99.0.0"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    for said in ("would be built as version", "CITATION.cff tells another", "no section [99.0.0]"):
+        assert said in done.stderr

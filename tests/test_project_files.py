@@ -34,7 +34,9 @@ def check_release() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patched:  # as it is found by what is run as a script
+        patched.syspath_prepend(PROJECT / "scripts")
+        spec.loader.exec_module(module)
     return module
 
 
@@ -132,14 +134,15 @@ def test_a_tag_of_another_version_is_refused(check_release: ModuleType) -> None:
 def test_what_a_release_lacks_is_named(
     check_release: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
+    (tmp_path / "PKG-INFO").write_text("Version: 1.2.3\n")
+    (tmp_path / "pyproject.toml").write_text('[project]\ndynamic = ["version"]\n')
     (tmp_path / "CITATION.cff").write_text("version: 1.2.2\n")
     (tmp_path / "CHANGELOG.md").write_text("## [Unreleased]\n")
     (tmp_path / "README.md").write_text("![a](docs/a.png)\n")
     monkeypatch.setattr(check_release, "PROJECT", tmp_path)
     assert len([*check_release.check_tag("v1.2.3")]) == 5
     (tmp_path / "pyproject.toml").write_text(
-        '[project]\nversion = "1.2.3"\n[project.urls]\nHomepage = "https://example.org"\n'
+        '[project]\ndynamic = ["version"]\n[project.urls]\nHomepage = "https://example.org"\n'
     )
     (tmp_path / "CITATION.cff").write_text("version: 1.2.3\ndate-released: 2026-01-01\n")
     (tmp_path / "CHANGELOG.md").write_text("## [1.2.3] - 2026-01-01\n")

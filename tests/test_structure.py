@@ -86,12 +86,13 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # page, its plates, a colour bar, and what it shares with the page Batch; what goes to other programs and
     # comes from them: what a graph is told, what it gives, ONNX and its sessions,
     # packages out and in, their files, state dicts, the Hub, the card, what the
-    # user says, the two doors, their verbs, the networks of ONNX and of libraries, packages that may be missing;
+    # user says, the two doors, their verbs, their page and its lines to copy, the networks of ONNX and of
+    # libraries, packages that may be missing;
     # metrics of explanations, once two files of a thousand lines: what is taken away, the curves, ROAD,
     # infidelity, single deletion, mask sizes, ROAR, how alike maps are, random weights, sanity, robustness;
     # a fit, once two such files: its options, its steps, finishing it, its card, what is left out, the second
     # network, held-out metrics; where random numbers come from; the search for a change in few numbers
-    assert lines.files <= 422
+    assert lines.files <= 424
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 

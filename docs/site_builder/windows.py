@@ -13,7 +13,7 @@ from site_builder.api import replace_text
 
 TOUR = Path(__file__).parents[1] / "make_start_screenshots.py"
 # Pictures of a tour; its first ones take seconds, the later ones a training.
-STEPS = int(os.environ.get("NAPARI_WHY_TOUR", "4"))
+STEPS = int(os.environ.get("NAPARI_WHY_TOUR", "5"))
 # Seconds: far more than the tour takes, so that a window that hangs does not hang the build.
 LONGEST = 240
 SCREEN = "-screen 0 1366x768x24"
@@ -44,7 +44,7 @@ def write_windows(generated: Path, *, taken: bool) -> None:
 
 def take_pictures(folder: Path) -> str:
     """Run the tour into a folder; return why it could not be, empty where it could."""
-    command = [sys.executable, str(TOUR), str(folder), str(STEPS)]
+    command = [sys.executable, str(TOUR), str(folder), f"--steps={STEPS}"]
     if sys.platform == "linux" and not os.environ.get("DISPLAY"):
         if shutil.which("xvfb-run") is None:
             return "there is neither a display nor xvfb-run"

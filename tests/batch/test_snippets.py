@@ -13,6 +13,7 @@ from napari_why.batch import BatchOptions
 from napari_why.cli import main
 from napari_why.latent_space import find_outliers, project
 from napari_why.output import generation_snippets, snippets
+from napari_why.output.exchange_snippets import copy_export, copy_import
 from napari_why.output.generation_snippets import copy_generation
 from napari_why.screening import ScreenOptions
 from napari_why.simulation import simulate_to_folder
@@ -124,6 +125,26 @@ def test_prediction(classifier, image, run_python, run_shell):
     copied = snippets.copy_prediction(classifier, image.attrs)
     np.testing.assert_array_equal(run_python(copied)["found"].logits, made.logits)
     assert f"{made.probabilities['treated']:.4f}" in run_shell(copied)
+
+
+def test_exchange(classifier, image, tmp_path, run_python, run_shell):
+    """The same file is written again, and opened as a classifier that is saved."""
+    path = tmp_path / "mine.onnx"
+    why.export_model(classifier, path, image=image, any_size=False)
+    copied = copy_export(classifier, path, "onnx", {"any_size": False, "title": ""}, image.attrs)
+    assert "any_size" not in copied.python  # a default
+    path.unlink()
+    written = run_python(copied)["written"]
+    assert written.path == path
+    assert str(path) in run_shell(copied)  # over itself
+    named = {"classes": "ill, well", "size": 0}
+    opened = copy_import(path, named)
+    assert run_python(opened)["classifier"].classes == ("ill", "well")
+    Path("model").rename("by_python")
+    run_shell(opened)
+    with pytest.warns(UserWarning, match="ONNX"):
+        found = [why.load(name).predict(image).probabilities for name in ("model", "by_python")]
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("target", ["treated", why.Contrast("treated", "diseased")])

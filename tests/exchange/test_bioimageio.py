@@ -4,11 +4,13 @@ import io
 import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import xarray as xr
 import yaml
 from bioimageio.core import test_description as run_their_test
 from PIL import Image
@@ -19,7 +21,10 @@ from napari_why.core.foreign_files import checksum
 from napari_why.exchange import bioimageio_package, foreign_package, package_files
 from napari_why.exchange.model_card import write_card
 from napari_why.exchange.options import ExportOptions
+from napari_why.images import NO_LENGTH, PixelSize, make_image
 from napari_why.model import Classifier
+from napari_why.model.image_facts import ImageFacts
+from napari_why.networks import build_network
 
 from .conftest import SIZE, make_classifier, probabilities
 
@@ -357,13 +362,64 @@ def test_where_channels_stand_is_taken_from_the_package(make_graph, changed, sce
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-5)
 
 
-def test_pixels_that_it_was_made_for_are_told(changed) -> None:
+@pytest.mark.parametrize(("scale", "unit"), [(250, "nanometer"), (0.25, "micrometer")])
+def test_images_of_another_scale_than_it_was_made_for_are_remarked_on(
+    changed, scenes, tmp_path, scale, unit
+) -> None:
     def edit(plain: dict) -> None:
         for axis in space(plain):
-            axis.update(scale=0.25, unit="micrometer")
+            axis.update(scale=scale, unit=unit)
 
-    notes = why.import_model(changed(edit)).notes
-    assert any("pixels of 0.25 micrometer x 0.25 micrometer" in note for note in notes)
+    back = why.import_model(changed(edit))
+    assert any(f"pixels of {scale} {unit} x {scale} {unit}" in note for note in back.notes)
+    assert back.pixel_size == PixelSize(0.25, 0.25, "um")
+    back.save(tmp_path / "kept")
+    with pytest.warns(UserWarning, match="pixels of"):
+        kept = why.load(tmp_path / "kept")
+    assert (kept.pixel_size, kept.fingerprint) == (back.pixel_size, back.fingerprint)
+
+    def of_pixels(side: float) -> xr.DataArray:
+        return make_image(
+            np.asarray(scenes.image(0)),
+            "cyx",
+            scenes.channels,
+            pixel_size={"y": side, "x": side},
+            unit="um",
+        )
+
+    (other, unknown) = kept.check(of_pixels(0.5))
+    assert "a pixel is 0.5 um as the network gets it; it was made for 0.25 um" in other
+    assert "no card" in unknown
+    for image in (of_pixels(0.26), make_image(np.asarray(scenes.image(0)), "cyx", scenes.channels)):
+        assert kept.check(image) == (unknown,)
+    # twice as many pixels of half the size are the same once they are brought to the network's
+    finer = np.kron(np.asarray(scenes.image(0)), np.ones((1, 2, 2), np.uint16))
+    same = make_image(finer, "cyx", scenes.channels, pixel_size={"y": 0.125, "x": 0.125}, unit="um")
+    assert kept.check(same) == (unknown,)
+
+
+def test_a_scale_whose_unit_images_have_not_is_told_and_no_more(changed, scenes) -> None:
+    def edit(plain: dict) -> None:
+        for axis in space(plain):
+            axis.update(scale=2.0, unit="parsec")
+
+    back = why.import_model(changed(edit))
+    assert back.pixel_size == NO_LENGTH
+    assert any("parsec, with which images are not compared" in note for note in back.notes)
+    assert len(back.check(scenes.image(0))) == 1
+
+
+def test_the_scale_of_the_training_images_comes_back(named, scenes, tmp_path) -> None:
+    facts = ImageFacts.measure(scenes, named.preprocessing)
+    halved = replace(named.preprocessing, size=SIZE // 2)
+    small = build_network("small_cnn", input_channels=2, classes=2, size=SIZE // 2, seed=3)
+    trained = Classifier(small, halved, named.classes, card={"images": facts.to_dict()})
+    path = tmp_path / "model.zip"
+    why.export_model(trained, path, "bioimageio", SAID, on_event=why.quiet)
+    back = why.import_model(path)
+    wanted = PixelSize.of(scenes.image(0))
+    assert back.pixel_size == PixelSize(2 * wanted.y, 2 * wanted.x, "um") == trained.pixel_size
+    assert not any("as the network gets it" in note for note in back.check(scenes.image(0)))
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,22 @@ def test_copies_and_pickles_compute_the_same(imported, scenes) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(imported.network))(x), wanted)  # noqa: S301 - our own
 
 
+def test_content_that_is_changed_in_place_is_computed(imported) -> None:
+    """What a network computes is what its tensors say, by which it is saved and told apart."""
+    network = copy.deepcopy(imported.network)
+    x = torch.ones(1, 2, SIZE, SIZE)
+    before = network(x)
+    graph = onnx.load_model_from_string(network.content.numpy().tobytes())
+    weights = onnx.numpy_helper.to_array(graph.graph.initializer[0])
+    graph.graph.initializer[0].raw_data = (-weights).tobytes()
+    changed = graph.SerializeToString()
+    assert len(changed) == len(network.content)
+    network.content.copy_(torch.frombuffer(bytearray(changed), dtype=torch.uint8))
+    torch.testing.assert_close(network(x).flip(1), before)
+    network.load_state_dict(imported.network.state_dict())
+    assert torch.equal(network(x), before)
+
+
 def test_it_is_built_by_its_name_and_offered_for_no_training(imported) -> None:
     rebuilt = build_network(**imported.network.configuration())
     rebuilt.load_state_dict(imported.network.state_dict())

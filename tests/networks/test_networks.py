@@ -1,6 +1,8 @@
 """What every network of the registry promises."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -131,6 +133,26 @@ def test_same_seed_same_weights_and_torch_stays_as_it_is() -> None:
     assert torch.equal(weights(3), weights(3))
     assert not torch.equal(weights(3), weights(4))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_network_that_stands_first_is_no_matter_of_chance() -> None:
+    """A window loads its pages in threads: one may import a network's file while the room is on its way."""
+    code = """
+import importlib, sys
+
+class Meanwhile:
+    def find_spec(self, name, path=None, target=None):
+        if name == "napari_why.networks.iresnet":
+            sys.meta_path.remove(self)
+            importlib.import_module("napari_why.networks.autoencoder")
+
+sys.meta_path.insert(0, Meanwhile())
+from napari_why.networks import NETWORKS
+print(*NETWORKS)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == list(NETWORKS)
+    assert done.stdout.split()[:2] == ["iresnet", "resnext50"]
 
 
 def test_unknown_network_names_the_known() -> None:

@@ -183,6 +183,19 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
             )
         self._entries[entry.name] = entry
 
+    def arrange(self, place: Callable[[Entry], int]) -> None:
+        """Put the entries that are there in an order; those of one place stay as they were registered.
+
+        Of threads that import a room at once, one may import a file of it before the other one comes to
+        it: what stands first would be a matter of chance.
+
+        Parameters
+        ----------
+        place : callable
+            From an entry to its place.
+        """
+        self._entries = dict(sorted(self._entries.items(), key=lambda item: place(item[1])))
+
     def named(self, name: str) -> Entry:
         """Return the entry of that name.
 

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_why.core import events
 from napari_why.core.errors import MismatchError, ParameterError, WhyError
 from napari_why.datasets.dataset import Dataset
-from napari_why.images import Grid, channel_names
+from napari_why.images import NO_LENGTH, Grid, PixelSize, channel_names
 
 if TYPE_CHECKING:
     import torch
@@ -242,6 +242,9 @@ class Preprocessing:
         Per channel, in raw units; the mean magnitude of the training pixels for ``asinh``, else 1.
     notes : tuple of str
         What the user should know, such as a constant channel.
+    pixel_size : PixelSize
+        Of images as the network sees them, where a network's maker says so and no training images are
+        known that it could be measured on; else of no length.
 
     Examples
     --------
@@ -261,6 +264,7 @@ class Preprocessing:
     std: tuple[float, ...]
     cofactor: tuple[float, ...]
     notes: tuple[str, ...] = ()
+    pixel_size: PixelSize = NO_LENGTH
 
     def __post_init__(self) -> None:
         for name, value, allowed in (
@@ -442,6 +446,10 @@ class Preprocessing:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types that :meth:`from_dict` makes the same object of."""
         plain = asdict(self)
+        if self.pixel_size == NO_LENGTH:
+            del plain[
+                "pixel_size"
+            ]  # as of all that was trained here: fingerprints stay what they were
         return {key: list(v) if isinstance(v, tuple) else v for key, v in plain.items()}
 
     @classmethod
@@ -450,6 +458,8 @@ class Preprocessing:
         values: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()
         }
+        if "pixel_size" in values:
+            values["pixel_size"] = PixelSize(**values["pixel_size"])
         return cls(**values)
 
     def _select(self, image: "xr.DataArray") -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from napari_why.exchange.interface import KEY, describe_interface
 from napari_why.exchange.model_card import model_summary, model_title, write_card
 from napari_why.exchange.onnx_file import INPUT, OUTPUT, OnnxFile, make_onnx
 from napari_why.exchange.options import ExportOptions
+from napari_why.images import NO_LENGTH
 from napari_why.images.display import HEX_COLOURS, contrast_limits, default_colormaps
 from napari_why.model.classifier import Classifier
 
@@ -37,8 +38,8 @@ TOLERANCE = 1e-4
 # Of a cover, as the zoo shows it: two to one.
 COVER = (512, 256)
 TAGS = ("classification", "microscopy", "fluorescence-light-microscopy", "explainable-ai", "napari")
-# The spec's words for units.
-UNITS = {"um": "micrometer", "nm": "nanometer", "mm": "millimeter"}
+# The spec's words for the units of pixels here: no length, no unit.
+UNITS = {"um": "micrometer", NO_LENGTH.unit: None}
 
 
 def write_bioimageio(
@@ -194,31 +195,19 @@ def _input_axes(v0_5: Any, classifier: Classifier, graph: OnnxFile) -> list[Any]
     if graph.size is None:
         # the least that was tried; a network says nothing of what it needs
         sizes = [v0_5.ParameterizedSize(min=side, step=side) for side in shape]
-    scale, unit = _pixel_size(classifier)
+    # reduced to one size, images of several sizes have pixels of several sizes: of no length, then
+    pixel = classifier.pixel_size
+    scales = {"y": pixel.y, "x": pixel.x}
     return [
         v0_5.BatchAxis(),
         v0_5.ChannelAxis(channel_names=identifiers(classifier.channels)),
         *(
-            v0_5.SpaceInputAxis(id=v0_5.AxisId(name), size=size, scale=scale, unit=unit)
+            v0_5.SpaceInputAxis(
+                id=v0_5.AxisId(name), size=size, scale=scales[name], unit=UNITS[pixel.unit]
+            )
             for name, size in zip("yx", sizes, strict=True)
         ),
     ]
-
-
-def _pixel_size(classifier: Classifier) -> tuple[float, str | None]:
-    """Return the size and unit of a pixel of the graph's input; 1 and None where it is not known."""
-    facts = classifier.card.get("images", {})
-    preprocessing = classifier.preprocessing
-    # reduced to one size, an image of unknown size has pixels of unknown size
-    if not facts.get("pixel_size") or facts.get("unit") not in UNITS:
-        return 1.0, None
-    step = 1.0
-    if preprocessing.fit == "resize" and preprocessing.size is not None:
-        sides = {side for shape in facts["shapes"] for side in shape}
-        if len(sides) > 1:
-            return 1.0, None
-        step = sides.pop() / preprocessing.size
-    return facts["pixel_size"][1] * step, UNITS[facts["unit"]]
 
 
 def identifiers(names: Sequence[str]) -> list[str]:

@@ -19,6 +19,8 @@ from napari_why.core.foreign_files import LARGEST_TENSORS, checksum
 from napari_why.core.optional_packages import require
 from napari_why.exchange.interface import KEY, Interface
 from napari_why.exchange.package_files import Files, FolderFiles, MissingFileError, ZippedFiles
+from napari_why.images import NO_LENGTH, PixelSize
+from napari_why.images.formats import to_micrometres
 
 DESCRIPTIONS = ("rdf.yaml", "bioimageio.yaml", "model.yaml")
 # A description is some kB of text, with a card perhaps a hundred
@@ -53,7 +55,8 @@ class ForeignPackage:
     after : {"", "softmax", "sigmoid"}
         The step after the graph.
     scale : str
-        Side of a pixel of the images that it was made for, with its unit; empty where it says none.
+        Side of a pixel of the images that it was made for, in the package's own unit; empty where it says
+        none.
     """
 
     name: str
@@ -164,6 +167,7 @@ class _Reader:
                 std=std,
                 outputs="logits" if after else "auto",
                 layout="channels_last" if last else "channels_first",
+                pixel_size=self._pixel_size(asked["axes"]),
             ),
             self._tensor(asked.get("test_tensor"), channels_last=last),
             self._tensor(given.get("test_tensor")),
@@ -216,6 +220,16 @@ class _Reader:
                 "square, to which images can be brought"
             )
         return int(sides[0])
+
+    def _pixel_size(self, axes: Sequence[Mapping[str, Any]]) -> PixelSize:
+        """Return how large a pixel of the input is, in um; of no length where that is not said."""
+        told = {
+            _axis_name(axis): to_micrometres(float(axis.get("scale", 1.0)), axis.get("unit") or "")
+            for axis in axes
+            if axis["type"] == "space"
+        }
+        sides = {name: side for name, side in told.items() if side is not None}
+        return PixelSize(**sides, unit="um") if len(sides) == len(ROWS_AND_COLUMNS) else NO_LENGTH
 
     def _standardisation(
         self, steps: Sequence[Mapping[str, Any]], channels: int

@@ -17,6 +17,7 @@ from napari_why.exchange.interface import Interface
 from napari_why.exchange.onnx_file import SIDE
 from napari_why.exchange.options import ImportOptions
 from napari_why.exchange.state_dict import ENDINGS, build_for_state, load_state
+from napari_why.images import NO_LENGTH
 from napari_why.model.classifier import Classifier, softmax
 from napari_why.networks.onnx_network import (
     Layout,
@@ -125,7 +126,11 @@ def _load_package(place: Path, options: ImportOptions) -> Classifier:
     terms = f"; its licence is {package.licence}" if package.licence else "; it names no licence"
     notes = [f"{named}{terms}"]
     if package.scale:
-        notes.append(f"it was made for images with pixels of {package.scale}")
+        unknown = said.pixel_size == NO_LENGTH
+        notes.append(
+            f"it was made for images with pixels of {package.scale}"
+            + (", with which images are not compared" if unknown else "")
+        )
     return replace(classifier, notes=(*notes, *classifier.notes))
 
 
@@ -136,7 +141,13 @@ def _of_own_graph(own: Interface, said: Interface, where: str) -> Interface:
             f"{where}: found steps after a graph that gives {own.outputs} itself; expected none; get the "
             "package anew"
         )
-    return replace(own, classes=said.classes, channels=said.channels, layout=said.layout)
+    return replace(
+        own,
+        classes=said.classes,
+        channels=said.channels,
+        layout=said.layout,
+        pixel_size=said.pixel_size,
+    )
 
 
 def _check_test(classifier: Classifier, package: ForeignPackage, where: str) -> None:

@@ -9,6 +9,7 @@ from napari_why.core.errors import ModelFileError, ParameterError
 from napari_why.core.schema import Fields, ListOf, Maybe, Number, Open, Text, Whole, parse_json
 from napari_why.datasets.preprocessing import Fit, Intensity, Preprocessing
 from napari_why.exchange.options import ImportOptions, split_names, split_numbers
+from napari_why.images import NO_LENGTH, PixelSize
 from napari_why.networks.onnx_network import Layout
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Interface:
     outputs : {"auto", "logits", "probabilities"}
     layout : {"auto", "channels_first", "channels_last"}
         Where the graph has its axis of channels; ``auto``: as the lengths of its input tell.
+    pixel_size : PixelSize
+        Of the input, where a package says so.
     """
 
     classes: tuple[str, ...] = ()
@@ -67,6 +70,7 @@ class Interface:
     takes_raw: bool = False
     outputs: Given = "auto"
     layout: Layout = "auto"
+    pixel_size: PixelSize = NO_LENGTH
 
     @classmethod
     def of_onnx(cls, model: "onnx.ModelProto", where: str) -> Self:
@@ -187,6 +191,7 @@ class Interface:
             self.mean or (0.0,) * count,
             self.std or (1.0,) * count,
             (1.0,) * count,
+            pixel_size=self.pixel_size,
         )
 
 

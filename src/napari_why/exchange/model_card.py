@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from napari_why.exchange.options import ExportOptions
+from napari_why.images import NO_LENGTH
 from napari_why.model.classifier import Classifier
 from napari_why.model.familiarity import describe_confounding
 from napari_why.training.metrics import describe_accuracy
@@ -95,6 +96,9 @@ def _interface(classifier: Classifier) -> Iterator[str]:
     facts = classifier.card.get("images", {})
     if facts.get("pixel_size"):
         yield f"a pixel of the training images is {facts['pixel_size'][1]:.4g} {facts['unit']} wide"
+    made_for = classifier.preprocessing.pixel_size
+    if made_for != NO_LENGTH:
+        yield f"it was made for pixels of {made_for.y:.4g} x {made_for.x:.4g} {made_for.unit}"
     if facts.get("dtypes"):
         yield f"type of the training images' pixels: {', '.join(facts['dtypes'])}"
 

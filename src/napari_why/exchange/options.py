@@ -1,7 +1,7 @@
 """What only the user can say of a model: who made it, under which licence; what a file leaves open."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Literal
 
 from napari_why.core.errors import ParameterError
@@ -194,6 +194,29 @@ class ImportOptions(Options):
         Help("of a state dict: torchvision/NAME, timm/NAME, or a network of this package"),
         Suggested(("torchvision/resnet18", "timm/convnext_tiny", "cam_net")),
     ] = ""
+
+
+def options_of(to: Format) -> tuple[str, ...]:
+    """Return the names of the export options that a format makes something of.
+
+    Parameters
+    ----------
+    to : {"onnx", "bioimageio", "huggingface"}
+
+    Returns
+    -------
+    tuple of str
+        In the order of :class:`ExportOptions`.
+
+    Examples
+    --------
+    >>> options_of("onnx")
+    ('any_size',)
+    """
+    # a graph has no card, and a folder no graph
+    of_graph = ("any_size",)
+    of_card = tuple(item.name for item in fields(ExportOptions) if item.name not in of_graph)
+    return {"onnx": of_graph, "bioimageio": of_card + of_graph, "huggingface": of_card}[to]
 
 
 def split_numbers(name: str, text: str, count: int) -> tuple[float, ...]:

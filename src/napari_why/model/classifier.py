@@ -32,7 +32,6 @@ from napari_why.core.folders import show
 from napari_why.datasets.dataset import Dataset
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.images import (
-    NO_LENGTH,
     PixelSize,
     Source,
     describe_grouping,
@@ -42,7 +41,7 @@ from napari_why.images import (
     read,
 )
 from napari_why.model.chance import note_of_rival
-from napari_why.model.image_facts import ImageFacts, check_image
+from napari_why.model.image_facts import ImageFacts, check_image, compare_with_made_for
 from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.model.likeness import Unlikeness
 from napari_why.model.storage import (
@@ -326,7 +325,8 @@ class Classifier:
     def unlike(self, image: xr.DataArray) -> tuple[Unlikeness, ...]:
         """Return in what an image is unlike the training images, each with its kind and channels.
 
-        A classifier without a card knows nothing of its training images, and says so.
+        A classifier without a card knows nothing of its training images, and says so; the size of a pixel
+        is compared with what its maker says that it was made for.
 
         Raises
         ------
@@ -338,7 +338,8 @@ class Classifier:
             sentence = (
                 "not known whether the image is like the training images: no card tells of them"
             )
-            return (Unlikeness("unknown", sentence),)
+            made_for = compare_with_made_for(plane, self.preprocessing)
+            return (*made_for, Unlikeness("unknown", sentence))
         return self._facts.unlike(plane, self.preprocessing)
 
     def flag_quality(self, unlike: Sequence[Unlikeness]) -> tuple[str, ...]:
@@ -352,9 +353,9 @@ class Classifier:
 
     @property
     def pixel_size(self) -> PixelSize:
-        """Of the images as the network sees them, where its training images have one."""
+        """Of the images as the network sees them, where its training images, or its maker, tell one."""
         if not self.card:
-            return NO_LENGTH
+            return self.preprocessing.pixel_size
         return self._facts.pixel_size_of_prepared(self.preprocessing)
 
     @cached_property

@@ -227,15 +227,69 @@ class ImageFacts:
         )
 
     def _scale_notes(self, image: xr.DataArray) -> list[str]:
-        size, unit = _pixel_size(image)
-        if size is None or self.pixel_size is None or unit != self.unit:
+        if self.pixel_size is None:
             return []
-        if all(
-            abs(now / then - 1) <= PIXEL_SIZE_TOLERANCE
-            for now, then in zip(size, self.pixel_size, strict=True)
-        ):
+        now, then = PixelSize.of(image), PixelSize(*self.pixel_size, self.unit)
+        if not differ_in_size(now, then):
             return []
-        return [f"a pixel is {size[0]:.3g} {unit}; trained on {self.pixel_size[0]:.3g} {unit}"]
+        return [f"a pixel is {now.y:.3g} {now.unit}; trained on {then.y:.3g} {then.unit}"]
+
+
+def differ_in_size(now: PixelSize, then: PixelSize) -> bool:
+    """Tell whether two sizes of pixels are those of two objectives; not where one is no length.
+
+    Parameters
+    ----------
+    now, then : PixelSize
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> differ_in_size(PixelSize(0.65, 0.65, "um"), PixelSize(0.325, 0.325, "um"))
+    True
+    >>> differ_in_size(PixelSize(0.65, 0.65, "um"), PixelSize())
+    False
+    """
+    if now.unit != then.unit or now.unit == NO_LENGTH.unit:
+        return False
+    ratios = (now.y / then.y, now.x / then.x)
+    return any(abs(ratio - 1) > PIXEL_SIZE_TOLERANCE for ratio in ratios)
+
+
+def compare_with_made_for(
+    image: xr.DataArray, preprocessing: Preprocessing
+) -> tuple[Unlikeness, ...]:
+    """Say whether the pixels that a network gets of an image are of another size than it was made for.
+
+    For a classifier of another program, of whose images no more than that is known.
+
+    Parameters
+    ----------
+    image : DataArray, dims (c, y, x)
+    preprocessing : Preprocessing
+        Its ``pixel_size`` is what the network was made for.
+
+    Returns
+    -------
+    tuple of Unlikeness
+        Empty where they are alike, or one of both is not known.
+    """
+    now, then = PixelSize.of(image).on(preprocessing.grid(image)), preprocessing.pixel_size
+    if not differ_in_size(now, then):
+        return ()
+    sentence = (
+        f"a pixel is {_side(now)} as the network gets it; it was made for {_side(then)}: bring the image "
+        "to that scale first"
+    )
+    return (Unlikeness("pixel size", sentence),)
+
+
+def _side(size: PixelSize) -> str:
+    sides = dict.fromkeys((f"{size.y:.3g}", f"{size.x:.3g}"))  # one of square pixels
+    return f"{' x '.join(sides)} {size.unit}"
 
 
 def _intensities_unlike(

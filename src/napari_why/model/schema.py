@@ -27,6 +27,7 @@ VERSION, FIRST_VERSION = 2, 1
 # What no classifier of the first version holds: entries that came with or after the checksum. One that
 # does had a checksum, and lost it to somebody who changed what is under it.
 LATER_ENTRIES = {
+    "preprocessing": ("pixel_size",),
     "card": ("seen_groups", "confounding", "duplicates_left_out", "data_notes"),
     "card.images": ("likeness", "measured"),
     "metrics.validation.images": ("balanced_accuracy", "majority_accuracy", "z_prime_log_odds"),
@@ -47,7 +48,8 @@ NAMES = ListOf(Text(), fewest=1, most=MOST_CHANNELS, unique=True)
 CLASSES = ListOf(Text(), fewest=2, most=MOST_CLASSES, unique=True)
 SIZE = Whole(1, LARGEST_SIZE)
 PER_CHANNEL = ListOf(Number(), fewest=1, most=MOST_CHANNELS)
-POSITIVE_PER_CHANNEL = ListOf(Number(0, above=True), fewest=1, most=MOST_CHANNELS)
+ABOVE_ZERO = Number(0, above=True)
+POSITIVE_PER_CHANNEL = ListOf(ABOVE_ZERO, fewest=1, most=MOST_CHANNELS)
 COUNTS = ListOf(Whole(), fewest=2, most=MOST_CLASSES)
 
 # The arguments of build_network; those of the network itself are checked by its own declaration.
@@ -71,7 +73,10 @@ PREPROCESSING = Fields(
         "std": POSITIVE_PER_CHANNEL,
         "cofactor": POSITIVE_PER_CHANNEL,
     },
-    {"notes": ListOf(Text())},
+    {
+        "notes": ListOf(Text()),
+        "pixel_size": Fields({"y": ABOVE_ZERO, "x": ABOVE_ZERO, "unit": Text(("um",))}),
+    },
 )
 # Of metrics only what notes and verdicts are made of is typed: the rest is for people.
 SCORES = Fields(

@@ -35,8 +35,11 @@ from napari_why.networks.wrapped import WrappedNetwork, wrap
 # the order of menus and help: what this program is made for stands first, the rest by name
 _FIRST = ("iresnet", "resnext50", "convolutional")
 
-for _name in dict.fromkeys([*_FIRST, *(_file.name for _file in iter_modules(__path__))]):
-    import_module(f"{__name__}.{_name}")
+_files = dict.fromkeys([*_FIRST, *(_file.name for _file in iter_modules(__path__))])
+_places = {f"{__name__}.{_name}": _place for _place, _name in enumerate(_files)}
+for _module in _places:
+    import_module(_module)
+NETWORKS.arrange(lambda entry: _places.get(entry.builder.__module__, len(_places)))
 
 __all__ = [
     "FOREIGN",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from napari_why.core.errors import MismatchError, UnsupportedNetworkError
 from napari_why.core.options import Help, Range
@@ -33,12 +33,6 @@ FLOATS = {
 }
 # The least probability that a logit is made of: the smallest normal float32
 SMALLEST = 2.0**-126
-
-
-def _begin_anew(network: nn.Module, _keys: object) -> None:
-    """Forget the session of a network whose content was loaded."""
-    if isinstance(network, OnnxNetwork):
-        network.forget_session()
 
 
 class OnnxNetwork(Network):
@@ -93,11 +87,6 @@ class OnnxNetwork(Network):
         self.register_buffer("scale", torch.ones(input_channels))
         self.register_buffer("shift", torch.zeros(input_channels))
         self._session = OnnxSession()
-        self.register_load_state_dict_post_hook(_begin_anew)  # type: ignore[no-untyped-call]
-
-    def forget_session(self) -> None:
-        """Compute what the content says now, and no longer what it said."""
-        self._session.forget()
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the image itself."""

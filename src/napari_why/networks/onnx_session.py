@@ -101,7 +101,7 @@ def _tensors(model: "ModelProto") -> Iterator[Any]:
 
 
 class OnnxSession:
-    """onnxruntime at work on one file, begun when it is first asked.
+    """onnxruntime at work on one file, begun when it is first asked, and anew when the file is another.
 
     An object of its own, since what a network holds may not be exchanged while it is explained; a copy
     of it begins anew.
@@ -110,6 +110,7 @@ class OnnxSession:
     def __init__(self) -> None:
         self._lock = Lock()
         self._session: onnxruntime.InferenceSession | None = None
+        self._begun_on: Tensor | None = None
 
     def __deepcopy__(self, memo: Any) -> "OnnxSession":
         """Return a new one, of a network that may get other content."""
@@ -120,7 +121,10 @@ class OnnxSession:
         return OnnxSession, ()
 
     def of(self, content: Tensor) -> "onnxruntime.InferenceSession":
-        """Return what computes the graph of a file.
+        """Return what computes the graph of a file, as the content is now.
+
+        Content can be loaded, or changed in place as any tensor of a network; so it is compared each time
+        with a copy of what the session was begun on, which reads every byte of it once.
 
         Parameters
         ----------
@@ -132,14 +136,14 @@ class OnnxSession:
             onnxruntime cannot compute it; see also :func:`check_onnx`.
         """
         with self._lock:
-            if self._session is None:
+            if self._begun_on is not None and self._begun_on.device != content.device:
+                self._begun_on = self._begun_on.to(content.device)
+            same = self._begun_on is not None and torch.equal(self._begun_on, content)
+            if self._session is None or not same:
+                self._session = None  # of what cannot be computed the one before is not kept
                 self._session = open_onnx(content.cpu().numpy().tobytes(), "the ONNX network")
+                self._begun_on = content.detach().clone()
             return self._session
-
-    def forget(self) -> None:
-        """Begin anew when it is next asked, for other content."""
-        with self._lock:
-            self._session = None
 
 
 def open_onnx(content: bytes, where: str) -> "onnxruntime.InferenceSession":

@@ -43,7 +43,10 @@ class ClassifierBar(QWidget):
         self.label = ClassifierLabel()
         self.doubts = MessageArea()
         self.load_button, self.save_button = QPushButton("Load..."), QPushButton("Save...")
-        self.load_button.setToolTip("Load a saved classifier: a folder with classifier.json")
+        self.load_button.setToolTip(
+            "Load a saved classifier: a folder with classifier.json; files of other programs are opened "
+            "by Classifier > Exchange"
+        )
         buttons = QVBoxLayout()
         buttons.setSpacing(2)
         buttons.addWidget(self.load_button)

@@ -1,4 +1,4 @@
-"""The dock that trains, evaluates, uses, saves and loads a classifier, and most of its pages."""
+"""The dock that trains, evaluates, uses, exchanges, saves and loads a classifier, and most of its pages."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +16,7 @@ from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock, Panel, as_sentence
 from napari_why.widgets.evaluate_panel import EvaluatePanel
+from napari_why.widgets.exchange_panel import ExchangePanel
 from napari_why.widgets.generate_panel import GeneratePanel
 from napari_why.widgets.job import Executor, JobState, RunButton, run_in_thread
 from napari_why.widgets.layer_chooser import LayerChooser
@@ -130,7 +131,7 @@ class ProbabilityBars(QtWidgets.QWidget):
 
 
 class ClassifierDock(Dock):
-    """Data, training, evaluation, prediction and generated images, a page each.
+    """Data, training, evaluation, prediction, generated images and exchange, a page each.
 
     Parameters
     ----------
@@ -146,6 +147,7 @@ class ClassifierDock(Dock):
         self.data, self.training = DatasetPanel(self), TrainPanel(self)
         self.evaluation, self.prediction = EvaluatePanel(self), PredictPanel(self)
         self.generation = GeneratePanel(self)
+        self.exchange = ExchangePanel(self, self.bar.may_replace)
         self.tabs = QtWidgets.QTabWidget()
         pages = {
             "Data": self.data,
@@ -153,6 +155,7 @@ class ClassifierDock(Dock):
             "Evaluate": self.evaluation,
             "Predict": self.prediction,
             "Generate": self.generation,
+            "Exchange": self.exchange,
         }
         for title, page in pages.items():
             self.tabs.addTab(page, title)
@@ -180,7 +183,9 @@ class ClassifierDock(Dock):
         self.load_catalogue()
 
     def load_catalogue(self) -> None:
-        """Import what training needs, beside the viewer, the first time a page asks for it."""
+        """Import what a page needs, beside the viewer, the first time that it asks for it."""
+        if self.tabs.currentWidget() is self.exchange:
+            self.exchange.load_catalogue()
         if not self._loaded:
             # Before it is loaded: a second page that is opened meanwhile must not ask again.
             self._loaded = True
@@ -198,13 +203,17 @@ class ClassifierDock(Dock):
         self.evaluation.show_classifier(classifier)
         self.prediction.show_classifier(classifier)
         self.generation.show_classifier(classifier)
+        self.exchange.show_classifier(classifier)
 
     def settings(self) -> dict[str, Any]:
         """Return what the forms say, JSON types, for a saved session."""
-        generation = self.generation.settings()
+        further = {
+            "generation": self.generation.settings(),
+            "exchange": self.exchange.settings(),
+        }
         return {
             "training": self.training.settings(),
-            **({"generation": generation} if generation else {}),
+            **{name: said for name, said in further.items() if said},
         }
 
     def restore_settings(self, values: Mapping[str, Any]) -> None:
@@ -213,6 +222,8 @@ class ClassifierDock(Dock):
             self.training.restore_settings(training)
         if isinstance(generation := values.get("generation"), Mapping):
             self.generation.restore_settings(generation)
+        if isinstance(exchange := values.get("exchange"), Mapping):
+            self.exchange.restore_settings(exchange)
 
     def save_to(self, path: Path) -> None:
         """Save the classifier; an existing one there is replaced, whole or not at all."""
@@ -228,8 +239,8 @@ class ClassifierDock(Dock):
         # A dock may be closed and then deleted, each of which shuts it down.
         self.state.classifier_changed.disconnect(self.show_classifier, missing_ok=True)
         self.bar.release()
-        pages = (self.data, self.training, self.evaluation, self.prediction, self.generation)
-        for page in pages:
+        pages = (self.data, self.training, self.evaluation, self.prediction)
+        for page in (*pages, self.generation, self.exchange):
             page.release()
 
 
