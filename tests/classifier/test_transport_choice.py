@@ -26,7 +26,14 @@ from napari_why.core.events import StopRequest
 from napari_why.counterfactuals.engine import Frame, PathImages
 from napari_why.datasets import Preprocessing
 from napari_why.fitting.after_training import AfterTraining, list_chosen_latents
-from napari_why.fitting.change_judge import FEWEST, RESTORED, ChangeJudge, TransportScores
+from napari_why.fitting.change_judge import (
+    BY_DRAWS,
+    CELLS,
+    FEWEST,
+    RESTORED,
+    ChangeJudge,
+    TransportScores,
+)
 from napari_why.fitting.left_out import LeftOut
 from napari_why.fitting.nearness import Distance, Grouped, Looks, Nearness
 from napari_why.fitting.transport_choice import TransportChooser
@@ -652,30 +659,53 @@ def test_what_training_wells_are_sure_of_goes_before_what_is_nearer_to_few_other
 
 
 @pytest.mark.parametrize(
-    ("by_network", "plain", "undoes", "taken"),
+    ("by_network", "undoes", "known", "taken"),
     [
-        (1.1, 2.0, None, RESTORED),
-        # surely farther, or one that saw all cells changed
-        (2.0, 3.0, None, "all places"),
-        (1.1, 2.0, ("latent", "full"), "all places"),
-        # what can be told in a sentence goes before it
-        (1.1, 1.1, None, "parametric"),
+        (1.1, None, True, True),
+        # surely farther; one that saw all cells changed; of few wells, of which nobody knows
+        (2.0, None, True, False),
+        (1.1, ("latent", "full"), True, False),
+        (1.1, None, False, False),
     ],
 )
 def test_where_a_part_of_the_cells_responded_a_network_that_saw_such_is_taken_if_as_near(
-    by_network: float, plain: float, undoes: tuple[str, str] | None, taken: str
+    by_network: float, undoes: tuple[str, str] | None, known: bool, taken: bool
 ) -> None:
-    judge, _ = judges_of(by_network, True, None)
+    judge, _ = judges_of(by_network, known, None)
     judge._restored = SimpleNamespace(undoes=undoes)
-    nearest, drawn = judge._distances["parametric"], judge._distances["parametric"].drawn
-    judge._distances["all places"] = nearest
-    # draws of its own, as those of the network
-    judge._distances["parametric"] = Distance(plain, plain * drawn[::-1], (plain * drawn) ** 2)
-    judge.scores = {
-        name: TransportScores(0.0, None, 0.0, found.value)
-        for name, found in judge._distances.items()
-    }
-    assert judge.plainest_of_the_nearest() == taken
+    judge._distances["all places"] = judge._distances["parametric"]
+    assert judge._tells_cells_apart("all places") is taken
+    # what can be told in a sentence goes before it
+    assert judge._tells_cells_apart("parametric") is False
+
+
+@pytest.mark.parametrize("draws", [0.1, 0.9])
+def test_the_way_back_tells_whether_a_part_of_the_cells_responded(
+    invertible: Classifier, monkeypatch: pytest.MonkeyPatch, draws: float
+) -> None:
+    """By how near drawn cells come there, and not by their share alone: classes differ in many ways."""
+    asked: dict[tuple[int, int], list[bool]] = {(0, 1): [], (1, 0): []}
+    choose = ChangeJudge.choose
+
+    def remember(judge: ChangeJudge, way_back: Any = None, *, part_responded: bool = False) -> Any:
+        asked[judge.source, judge.target].append(part_responded)
+        return choose(judge, way_back, part_responded=part_responded)
+
+    monkeypatch.setattr(ChangeJudge, "choose", remember)
+    told = {CELLS: {BY_DRAWS: draws, "curve": 0.5, "unchanged": 1.0}, ONLY_SOME_CELLS: False}
+    monkeypatch.setattr(ChangeJudge, "judge_draws", lambda *_: told)
+    network = deepcopy(invertible.network)
+    network.locked = (0,)
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(8, 2, 16, 16, generator=generator), torch.arange(8) % 2
+    chooser = TransportChooser(replace(invertible, network=network), "uint16")
+    forward = fit_coarse_to_fine(images[::2], images[1::2], (0,))
+    chooser._cells[0, 1] = RespondingCells(forward, 0, 0.5, 0.02)
+    made = chooser.choose([(images, labels)])
+    assert asked == {(0, 1): [False], (1, 0): [False, True] if draws < 0.5 else [False]}
+    scores = made.choices[0, 1].scores
+    assert scores is not None
+    assert scores[CELLS] == told[CELLS]
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,17 @@ The rule, for each direction from class p to class q: of all candidates (one cur
 channel, a change in few numbers, a map scale by scale, transport of latents at all places or of the excess
 mass alone, a network that undoes the way back), the one whose images of held-out p come nearest to real images
 of q; of several that come as near, as far as wells drawn anew can tell, a plain one: a curve or, else, few
-numbers. So a curve is the answer where nothing does better than brightness. Else, where surely a part of the
-cells of p responded and not all did, a network that saw such a part drawn, for no other candidate knows that
-cells differ in that.
+numbers. So a curve is the answer where nothing does better than brightness.
 
 One thing goes before it: of two directions one is often learnt much better than the other (what adds blur, say,
 is told by few numbers, and what takes it away is not). Where the change back leaves surely less of the
 difference between the classes than the one that was chosen, or alone comes surely nearer to real images than
 unchanged ones, a network that undoes the change back is taken instead; not where its images are surely farther
 from real ones than those of the change that it would stand in for: then it did not learn to undo it.
+
+Where only a part of the cells of p responded, a network that saw such parts drawn is taken if it comes as near as
+the nearest, unless that is a plain one: no other candidate knows that cells differ in that. That a part responded
+is shown by the way back, where cells of drawn images are more like real ones than those of any one change.
 
 Of few held-out wells nobody knows what is sure. There the wells of training tell, of which there are more, by the
 evidence of the changes in few numbers, which counts wells and not images. Where they are surely likelier than no
@@ -87,6 +89,8 @@ WELL_LEARNT = 0.1
 SURELY = 0.95
 # Of each image, to see how near draws of responding cells come: their mean varies by half of what one does.
 DRAWS_JUDGED = 4
+# Under which it is noted how near the cells of draws, and of each candidate, come to real ones.
+CELLS, BY_DRAWS = "distance of cells", "draws"
 # Logarithm of how much likelier the images are: twenty times, the usual 5 % to be wrong.
 SURELY_LIKELIER = 3.0
 # Of the squared change of maps with hundreds of numbers: more of it is chance than is not.
@@ -339,8 +343,8 @@ class ChangeJudge:
         others["unchanged"] = crowd.measure(self._source)
         return {
             "share of cells that respond": [cells.share, cells.error],
-            "distance of cells": {
-                "draws": float(np.median(drawn)),
+            CELLS: {
+                BY_DRAWS: float(np.median(drawn)),
                 **{name: float(np.median(other)) for name, other in others.items()},
             },
             ONLY_SOME_CELLS: all(
@@ -350,16 +354,26 @@ class ChangeJudge:
             ),
         }
 
-    def choose(self, way_back: "ChangeJudge | None" = None) -> Choice:
+    def choose(
+        self, way_back: "ChangeJudge | None" = None, *, part_responded: bool = False
+    ) -> Choice:
         """Return what serves the direction best, of what was tried by now.
 
         Parameters
         ----------
         way_back : ChangeJudge, optional
             Of the other direction, where a network was trained to undo what it chose.
+        part_responded : bool
+            Whether draws of responding cells come nearest on the way back.
+
+        Returns
+        -------
+        Choice
         """
         name, left_back = self.plainest_of_the_nearest(), None
-        if way_back is not None and self._is_better_undone(name, way_back):
+        if part_responded and self._tells_cells_apart(name):
+            name = RESTORED
+        elif way_back is not None and self._is_better_undone(name, way_back):
             name, left_back = RESTORED, way_back.known_to_be_left()
         kind, mass = CANDIDATES[name]
         # of the change that is made, not of the one that a network stands in for
@@ -472,15 +486,18 @@ class ChangeJudge:
             found = self._distances[name]
             if found and least and np.mean(found.drawn <= least.drawn) >= AS_NEAR:
                 return name
-        restored = self._distances.get(RESTORED) if RESTORED in measured else None
-        if restored and least and self._undoes_drawn_cells():
-            as_near = np.mean(restored.drawn <= least.drawn) >= AS_NEAR
-            return RESTORED if as_near else nearest
         return nearest
 
     def _undoes_drawn_cells(self) -> bool:
         """Tell whether the network of this direction learnt from cells that were drawn to respond."""
         return self._restored is not None and self._restored.undoes is None
+
+    def _tells_cells_apart(self, name: str) -> bool:
+        """Tell whether a network that learnt from drawn cells comes as near as a candidate that is not plain."""
+        restored, nearest = self._distances.get(RESTORED), self._distances[name]
+        if name in PLAIN or not (self._nearness.known and self._undoes_drawn_cells()):
+            return False
+        return bool(restored and nearest and np.mean(restored.drawn <= nearest.drawn) >= AS_NEAR)
 
     def _ask(self) -> float | None:
         """Return how often real held-out images look like the target; None where that is unreliable."""

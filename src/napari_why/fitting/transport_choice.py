@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,14 @@ from napari_why.core.events import (
     never_cancelled,
 )
 from napari_why.counterfactuals.method import require_statistics
-from napari_why.fitting.change_judge import CANDIDATES, FEWEST, RESTORED, ChangeJudge
+from napari_why.fitting.change_judge import (
+    BY_DRAWS,
+    CANDIDATES,
+    CELLS,
+    FEWEST,
+    RESTORED,
+    ChangeJudge,
+)
 from napari_why.fitting.nearness import AS_NEAR, Grouped, Looks
 from napari_why.model.classifier import Classifier
 from napari_why.transport import Choice, ClassMaps, ClassTransport, Mass
@@ -242,23 +250,29 @@ class TransportChooser:
     ) -> None:
         """Keep what draws responding cells, and note how near draws come; none is ever chosen.
 
+        Where they come nearest, a part of the cells responded, and the direction back is chosen knowing that.
         Cancelled, or where that fails, choices stay as they are: not known is not false.
         """
+        told: dict[tuple[int, int], dict[str, Any]] = {}
         for direction, cells in self._cells.items():
             if self.pixel_maps is not None:
                 self.pixel_maps = self.pixel_maps.with_map(*direction, cells)
             if direction not in judges or direction not in choices:
                 continue
             try:
-                told = judges[direction].judge_draws(cells, self.cancelled)
+                told[direction] = judges[direction].judge_draws(cells, self.cancelled)
             except CancellationError:
                 raise
             except Exception as error:  # noqa: BLE001 - what was chosen, after much work, is kept
                 left_out = "how near draws of responding cells come to real ones"
                 self.on_event(Message(f"failed ({error}): left out {left_out}", finding=True))
-                continue
+        for direction, found in told.items():
+            distances, back = found[CELLS], direction[::-1]
+            if back in judges and min(distances, key=lambda name: distances[name]) == BY_DRAWS:
+                choices[back] = judges[back].choose(judges[direction], part_responded=True)
+        for direction, found in told.items():
             choice = choices[direction]
-            choices[direction] = replace(choice, scores={**(choice.scores or {}), **told})
+            choices[direction] = replace(choice, scores={**(choice.scores or {}), **found})
 
     def _but_the_end(self, event: Event) -> None:
         """Pass an event on; that of the end comes once, from here."""
