@@ -1,5 +1,6 @@
 """How good is the classifier: figures in words and plots, by well, and each image with its prediction."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,10 @@ class EvaluatePanel(Panel):
         def work(**listeners: Any) -> "Evaluation":
             from napari_why.evaluation import evaluate
 
-            return evaluate(classifier, dataset, nulls=nulls, **listeners)
+            found = evaluate(classifier, dataset, nulls=nulls, **listeners)
+            # what the plots are drawn by: beside the viewer, which would wait for it in a moment
+            import_module("napari_why.output.evaluation_figure")
+            return found
 
         def show(found: "Evaluation") -> None:
             if classifier is not state.classifier or dataset is not state.dataset:

@@ -1,6 +1,8 @@
 """The page that opens images to learn from, and single images as layers."""
 
+from functools import partial
 from html import escape
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -249,6 +251,9 @@ class OpenDock(Dock):
         self.column.addWidget(self.tabs)
         self.dataset.train_wanted.connect(lambda: self.page_wanted.emit("Classifier"))
         self.facts = FactsUnderMouse(self.viewer)
+        # napari makes a sample in the thread of the window, which would wait for what that imports
+        samples = partial(import_module, "napari_why.sample_data")
+        self.load(samples, lambda _module: None, "Preparing the samples")
 
     def shut_down(self) -> None:
         """Stop what runs, and follow the shared data set no more."""
