@@ -60,18 +60,18 @@ def main(folder: Path) -> None:
     wait_for(lambda: len(viewer.layers) >= 6, 1500)
     sys.stdout.write(labels.features.to_string() + "\n")
     shoot("attribution-cells")
-    for layer in list(viewer.layers)[2:]:
-        layer.visible = False
 
     # a few of each well show what the page is like
     dock.state.dataset = dataset.select(range(0, len(dataset), 5))
     dock.tabs.setCurrentWidget(dock.class_maps)
     dock.class_maps.average()
-    wait_for(lambda: dock.class_maps.canvas is not None, 3000)
+    before = len(viewer.layers)
+    # the layers come one by one, after the figure
+    wait_for(lambda: dock.class_maps.canvas is not None and len(viewer.layers) > before)
+    wait_for(lambda: all(layer.loaded for layer in viewer.layers), 3000)
+    viewer.reset_view()
     shoot("attribution-classes")
     dock.class_maps.canvas.figure.savefig(folder / "attribution-classes-figure.png")
-    for layer in viewer.layers:
-        layer.visible = False
     sys.stdout.write(dock.class_maps.notes.text() + "\n")
 
     dock.tabs.setCurrentWidget(dock.prototypes)

@@ -111,7 +111,7 @@ def show(job: Shown) -> "tuple[Viewer, Any]":
     from napari_why.sessions import Subject, state_of
 
     viewer = napari.Viewer(title="napari-why demo", show=False)
-    state_of(viewer).classifier = job.classifier
+    state_of(viewer).use_classifier(job.classifier, job.classifier.folder)
     raw: list[Any] = [
         viewer.add_image(data, **options) for data, options, _ in image_layers(job.image)
     ]
@@ -124,6 +124,7 @@ def show(job: Shown) -> "tuple[Viewer, Any]":
         viewer.add_layer(layer)
     series = to_layers(job.counterfactual, raw)
     dock.session.show(job.counterfactual, Subject(job.classifier, tuple(raw)), series)
+    dock.fold.fold_after_run()  # so that the curve is in sight
 
     # The dock adds the series by the event loop, after this function is through.
     def arrange_when_all_are_there() -> None:
@@ -157,6 +158,8 @@ def arrange(
     series : list of Image
         Of the counterfactual: series and differences.
     """
+    from napari_why.sessions.colour_bar import TITLE
+
     result = job.counterfactual
     method, *others = job.attributions
     order: list[Any] = []
@@ -179,6 +182,7 @@ def arrange(
         for lower, upper, title in cells:
             lower.visible = lower in below
             upper.visible, upper.name, upper.name_overlay.visible = True, title, True
+            upper.name_overlay.position = "bottom_left"  # the text of the series stands on top
             order += [lower, upper]
         for layer, drawn in ((named[method], named[method]), (change, change)):
             _scale_colours(layer)
@@ -191,7 +195,11 @@ def arrange(
     grid.shape, grid.spacing = (len(result.channels), COLUMNS), SPACING
     grid.stride = LAYERS_IN_A_CELL
     grid.enabled = True
-    viewer.canvas.overlays.text.position = "bottom_left"  # in the margin below the pictures
+    # the copies below are no image to go on with; what is chosen last stands in the layer controls
+    viewer.layers.selection = set(raw)
+    viewer.layers.selection.active = order[-1]
+    # the title of one bar would lie over another, and the name of a cell says what its bar is of
+    viewer.canvas.overlays[TITLE].visible = False
     viewer.reset_view(margin=MARGIN)
 
 
@@ -262,7 +270,6 @@ def screenshot(job: Shown, path: Path) -> None:
     try:
         _wait_until(lambda: dock.link is not None and viewer.canvas.grid.enabled)
         dock.link.go_to(float(job.counterfactual.alphas[-1]))
-        viewer.canvas.overlays.text.position = "bottom_left"
         viewer.reset_view(margin=MARGIN)
         _wait_until(lambda: all(layer.loaded for layer in viewer.layers))
         viewer.screenshot(path, canvas_only=False, flash=False)

@@ -245,6 +245,25 @@ def test_a_result_whose_channels_show_another_image_says_so(viewer, maps):
     assert "show another image by now" in viewer.canvas.overlays["napari_why_bar_title"].text
 
 
+def test_images_are_not_seen_around_maps_of_classes_and_come_back(viewer, maps):
+    maps.explain("treated", "saliency")
+    made = results_of(viewer).shown
+    hidden = viewer.add_image(np.zeros((8, 8)), visible=False)
+    averages = why.to_layers(maps.result)
+    for turn in range(2):
+        results_of(viewer).add_layers_alone(averages, hides_images=True)
+        for layer in averages:
+            viewer.add_layer(layer)
+        assert not any(layer.visible for layer in made.about)
+        if turn == 0:
+            made.layers[-1].visible = True
+            assert all(layer.visible for layer in made.about)
+        for layer in averages:
+            viewer.layers.remove(layer)
+        assert all(layer.visible for layer in made.about)
+    assert not hidden.visible
+
+
 def test_maps_of_classes_hide_what_was_on_show_too(viewer, maps):
     maps.explain("treated", "saliency")
     made = results_of(viewer).shown

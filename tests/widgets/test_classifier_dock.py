@@ -277,6 +277,16 @@ def test_what_cannot_be_told_from_the_class_is_on_every_page(learning, classifie
     assert "each class has plates of its own" in learning.prediction.answer.text()
 
 
+def test_what_a_training_said_of_the_images_stands_with_its_classifier(learning, classifier):
+    learning.message.add("Plates alone tell the classes.")
+    learning.message.add("Two wells hold the same pixels.")
+    confounding = {"sentences": ["Plates alone tell the classes."]}
+    learning.state.classifier = replace(
+        classifier, card={**classifier.card, "confounding": confounding}
+    )
+    assert learning.message.text() == "Two wells hold the same pixels."
+
+
 def test_each_viewer_has_its_own_classifier(learning, dock, classifier):
     elsewhere = ViewerModel()
     other = dock(AttributionDock, elsewhere)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from qtpy.QtCore import QPoint
 
 from napari_why.core.errors import ParameterError
 from napari_why.images import contrast_limits, read
@@ -144,6 +145,15 @@ def test_any_classifier_goes_through_a_chosen_generator(
     )
     assert widget.button.isEnabled()
     assert widget.generators.label.text() == "Images are made by its generator (iresnet)."
+
+
+def test_what_to_know_before_believing_it_leaves_the_curve_in_sight(made):
+    long = replace(made.session.result, notes=("one reason to doubt", "another"))
+    made.show_result(long)
+    assert made.remarks.text() == "One reason to doubt.\nAnother."
+    assert "doubt" not in made.result_label.text()
+    below = [made.curve, made.remarks, made.measuring]
+    assert sorted(below, key=lambda widget: widget.mapTo(made, QPoint(0, 0)).y()) == below
 
 
 def test_the_summary_says_where_the_class_changes_and_what_lies_beyond(made):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary, ref
 
 import numpy as np
-from napari.layers import Image, Layer
+from napari.layers import Image, Labels, Layer
 from psygnal import Signal
 
 from napari_why.output.layer_metadata import LayerFacts
@@ -24,11 +24,15 @@ SEPARATOR = " · "
 
 
 class OtherFinding(NamedTuple):
-    """The layers of a result that is about no raw layers, such as maps of classes."""
+    """The layers of a result that is about no raw layers, such as maps of classes.
+
+    ``hides_images``: they bring their own, and none that was there is to be seen below or around them.
+    """
 
     layers: list[Layer]
     result: Any = None
     subject: Any = None
+    hides_images: bool = False
 
 
 class MadeResult:
@@ -47,6 +51,8 @@ class MadeResult:
         The raw layers that are explained.
     kept : dict
         What else the owner knows of it, such as its measurement.
+    hides_images : bool
+        Whether images that it would lie over are hidden while it is on show.
     """
 
     def __init__(self, finding: Any, owner: Any) -> None:
@@ -54,6 +60,7 @@ class MadeResult:
         subject = finding.subject
         self.about: tuple[Image, ...] = () if subject is None else tuple(subject.layers)
         self.kept: dict[str, Any] = {}
+        self.hides_images: bool = getattr(finding, "hides_images", False)
         self._owner = ref(owner)
         # weak: a layer that the user removes gives its memory back
         self._layers = [ref(layer) for layer in finding.layers]
@@ -119,6 +126,7 @@ class ResultsOnShow:
         self._shown: MadeResult | None = None
         self._grey = True
         self._colours: WeakKeyDictionary[Layer, Colormap] = WeakKeyDictionary()
+        self._covered: WeakKeyDictionary[Layer, None] = WeakKeyDictionary()
         self._working = 0
         self._newcomer: ref[Layer] | None = None
         self._followed: WeakKeyDictionary[Layer, None] = WeakKeyDictionary()
@@ -174,10 +182,25 @@ class ResultsOnShow:
         self.put_on_show(made)
         return made
 
-    def add_layers_alone(self, layers: Sequence[Layer]) -> MadeResult | None:
-        """Put a result on show that no session follows; None where the layers are of none."""
+    def add_layers_alone(
+        self, layers: Sequence[Layer], *, hides_images: bool = False
+    ) -> MadeResult | None:
+        """Put a result on show that no session follows; None where the layers are of none.
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+            About to be added.
+        hides_images : bool
+            Images that it would lie over are hidden while it is on show.
+
+        Returns
+        -------
+        MadeResult or None
+        """
         results = [layer for layer in layers if LayerFacts.of(layer).is_result]
-        return self.add(OtherFinding(results), self) if results else None
+        finding = OtherFinding(results, hides_images=hides_images)
+        return self.add(finding, self) if results else None
 
     def of_layer(self, layer: Layer | None) -> MadeResult | None:
         """Return the result that a layer is of."""
@@ -190,6 +213,9 @@ class ResultsOnShow:
             for other in self._made:
                 if other is not made and _disturb(other, made):
                     self._hide(other)
+            self._uncover()
+            if made.hides_images:
+                self._cover(made)
             for layer, visible in made.visibility.items():
                 layer.visible = visible
             made.visibility.clear()
@@ -227,9 +253,24 @@ class ResultsOnShow:
         if shown is not None and any(own is layer for own in shown.about for layer in layers):
             self._let_go()
 
+    def _cover(self, made: MadeResult) -> None:
+        """Hide the images that a result would lie over."""
+        viewer, place = self._viewer(), _box(made)
+        for layer in () if viewer is None else viewer.layers:
+            is_image = isinstance(layer, Image | Labels) and not LayerFacts.of(layer).is_result
+            if is_image and layer.visible and (place is None or place.meets(_box_of(layer))):
+                self._covered[layer] = None
+                layer.visible = False
+
+    def _uncover(self) -> None:
+        for layer in self._covered:
+            layer.visible = True
+        self._covered.clear()
+
     def _let_go(self) -> None:
         self._shown = None
         with self._at_work():
+            self._uncover()
             self._colour_channels()
         self._write_title()
         self.changed.emit(None)
@@ -389,9 +430,11 @@ class _Box(NamedTuple):
 
 def _box(made: MadeResult) -> _Box | None:
     layers = made.layers
-    if not layers:
-        return None
-    low, high = layers[0].extent.world
+    return _box_of(layers[0]) if layers else None
+
+
+def _box_of(layer: Layer) -> _Box:
+    low, high = layer.extent.world
     return _Box(float(low[-2]), float(low[-1]), float(high[-2]), float(high[-1]))
 
 

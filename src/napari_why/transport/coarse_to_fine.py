@@ -90,7 +90,7 @@ class Level:
         )
         # of all gates at once: the conditions are large, and reading them takes the time
         before, after = (
-            (vectors @ coefficients.flatten(0, 1).T).reshape(len(vectors), *coefficients.shape[:2])
+            (vectors @ coefficients.flatten(0, 1).T).reshape(len(vectors), len(self.matrices), -1)
             for vectors, coefficients in ((known, self.before), (moved_known, self.after))
         )
         moved = torch.zeros_like(blocks)

@@ -137,7 +137,7 @@ class ClassMapsPanel(Panel):
             self.canvas = FigureCanvasQTAgg(figure)
             self.canvas.setWindowTitle(f"Class maps: {result.record.method}")
             self.open_button.setEnabled(True)
-        self.dock.add_layers(to_layers(result))
+        self.dock.add_layers(to_layers(result), hides_images=True)
 
     def open_figure(self) -> None:
         """Show the figure in a window of its own."""

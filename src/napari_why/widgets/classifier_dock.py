@@ -11,7 +11,7 @@ from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import import_torch
 from napari_why.output.layer_metadata import image_name
 from napari_why.output.snippets import copy_prediction
-from napari_why.widgets.classifier_bar import ClassifierBar
+from napari_why.widgets.classifier_bar import ClassifierBar, list_doubts
 from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dataset_panel import DatasetPanel
 from napari_why.widgets.dock import Dock, Panel, as_sentence
@@ -204,6 +204,9 @@ class ClassifierDock(Dock):
         self.prediction.show_classifier(classifier)
         self.generation.show_classifier(classifier)
         self.exchange.show_classifier(classifier)
+        if classifier is not None:
+            # what its training said below the page stands with the classifier now, on top of every page
+            self.message.drop(list_doubts(classifier))
 
     def settings(self) -> dict[str, Any]:
         """Return what the forms say, JSON types, for a saved session."""

@@ -127,6 +127,8 @@ class CounterfactualDock(ExplainingDock):
         self._path_place = QtWidgets.QVBoxLayout()
         self._curve_place = QtWidgets.QVBoxLayout()
         self.curve: Any = None
+        self.remarks = PlainLabel()
+        self.remarks.setWordWrap(True)
         self._catalogue: Any = None
         self.generators = GeneratorChooser(self)
         super().__init__(napari_viewer, executor)
@@ -142,8 +144,10 @@ class CounterfactualDock(ExplainingDock):
         self.result_actions = ResultActions(self)
         self.column.insertWidget(end, self.result_actions)
         self.column.insertLayout(end + 1, self._curve_place)
-        self.column.insertWidget(end + 2, self.measuring)
-        self.column.insertWidget(end + 3, self.saving)
+        # what is to be known before believing it may be long: above the curve it would push that out of sight
+        self.column.insertWidget(end + 2, self.remarks)
+        self.column.insertWidget(end + 3, self.measuring)
+        self.column.insertWidget(end + 4, self.saving)
 
     def make_session(self) -> CounterfactualSession:
         """Return the session that this dock shows."""
@@ -233,6 +237,7 @@ class CounterfactualDock(ExplainingDock):
         """Say in words what the series shows, draw its probabilities, offer to measure and save."""
         verdict = escape(self.session.verdict)
         self.result_label.show_markup(f"<b>{verdict}</b><br>{escape(summary_of(result))}")
+        self.remarks.setText("\n".join(map(as_sentence, result.notes)))
         if self.curve is None:
             # matplotlib takes its time to import; a dock is opened without it
 
@@ -353,7 +358,7 @@ def _alpha_box(value: float) -> QtWidgets.QDoubleSpinBox:
 
 
 def summary_of(result: "Counterfactual") -> str:
-    """Say in words where the class changes and how far the series is to be trusted."""
+    """Say in words where the class changes."""
     target = result.classes.index(result.target)
     first, last = result.probabilities[0, target], result.probabilities[-1, target]
     lines = [
@@ -369,7 +374,6 @@ def summary_of(result: "Counterfactual") -> str:
         lines.append(f"The class changes at alpha {boundary:.2f}{where}.")
     if result.samples is not None:
         lines.append(f"At alpha1 the slider draw shows all {len(result.samples)} draws.")
-    lines.extend(map(as_sentence, result.notes))
     return " ".join(lines)
 
 

@@ -199,7 +199,13 @@ class WorkingWidget(QWidget):
 
         self.runner.run_aside(title, try_work, deliver)
 
-    def add_layers(self, layers: list[Layer], then: Callable[[], None] | None = None) -> None:
+    def add_layers(
+        self,
+        layers: list[Layer],
+        then: Callable[[], None] | None = None,
+        *,
+        hides_images: bool = False,
+    ) -> None:
         """Add layers to the viewer, a step in each turn of the event loop.
 
         Parameters
@@ -207,8 +213,10 @@ class WorkingWidget(QWidget):
         layers : list of Layer
         then : callable, optional
             Called when all are there.
+        hides_images : bool
+            Whether images are hidden that a result among them would lie over.
         """
-        results_of(self.viewer).add_layers_alone(layers)
+        results_of(self.viewer).add_layers_alone(layers, hides_images=hides_images)
         self.carry_out(LayerChange(self.viewer, layers), then)
 
     def carry_out(self, change: LayerChange, then: Callable[[], None] | None = None) -> None:

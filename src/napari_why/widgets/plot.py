@@ -380,9 +380,9 @@ class EvaluationPlots(Plot):
 # Maps side by side in a dock of the usual width: each is then as large as a thumbnail.
 ACROSS = 3
 # Pixels of a row of maps, their titles above.
-ROW = 164
+ROW = 176
 # Pixels: a title of two lines, two lines below a map, and the space beside it.
-TITLE, SCALE, GAP = 32, 30, 6
+TITLE, SCALE, GAP = 42, 32, 6
 # Letters of a title's line: as wide as a map.
 TITLE_LETTERS = 14
 

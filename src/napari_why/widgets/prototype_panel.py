@@ -89,4 +89,6 @@ class PrototypePanel(Panel):
         last = len(result.steps) - 1
         dims = self.dock.viewer.dims
         # where it ends is the prototype; the first step is the mean image
-        self.dock.add_layers(to_layers(result), lambda: dims.set_current_step(0, last))
+        self.dock.add_layers(
+            to_layers(result), lambda: dims.set_current_step(0, last), hides_images=True
+        )
