@@ -10,12 +10,13 @@ others do nothing. A cam_net learns healthy from diseased on images of another s
 napari_why.screen asks it.
 
 Printed for each seed, and their means: the area under the ROC curve of the on-target score (who brings
-cells towards healthy), of the off-target p (who changes something else, among the compounds that are
-judged), beside that of the distance of latents from the negative controls alone, which knows no direction;
-how many of each kind have which finding; of all hits, and of the clean ones (no other change shown), the
-share that brings no cell towards healthy, beside the 5 % that were asked for; and the share of clean hits
-that have another change. A compound that kills cells or shines may look healthy to the network: then its
-log-odds do rise, and only another change can tell.
+cells towards healthy), beside that of the distance of latents from the negative controls alone, which
+knows no direction; of the off-target p (who changes something else, among the compounds that are judged;
+and, of those that bring cells all the way, who changes the chromatin too); how many of each kind have which
+finding; of all hits, and of the clean ones (no other change shown), the share that brings no cell towards
+healthy, beside the 5 % that were asked for; and the share of clean hits that have another change. A
+compound that kills cells or shines may look healthy to the network: then its log-odds do rise, and only
+another change can tell.
 """
 
 import argparse
@@ -110,10 +111,12 @@ def judge(found: ScreenResult, truth: pd.DataFrame) -> dict[str, float]:
     judged = hits[~findings.eq("not judged")]
     # cells that are not there and light that is none of theirs are changes too
     aside = judged["other"] | judged["kind"].isin(["artefact", "toxic"])
+    whole = hits[hits["kind"].isin(["full", "off-target"])]
     return {
         "ROC on-target": area(rescues, -hits["on-target p"]),
         "ROC latents alone": area(rescues, distances(found, hits["compound"])),
         "ROC off-target": area(aside, -judged["off-target p"]),
+        "ROC off-target of the wholly rescued": area(whole["other"], -whole["off-target p"]),
         "hits": int(chosen.sum()),
         "found": share(chosen[rescues]),
         "full found": share(chosen[hits["kind"] == "full"]),

@@ -12,8 +12,8 @@ of a shard (``--shard 1/16``: every sixteenth).
 Printed are what the files hold and what the disk holds; of each worker the most memory that it ever had,
 with libraries, classifier and pages that it shares with others (VmHWM of Linux, read four times a second);
 the same of the process that hands out, before and after; how many wells are handed out at a time; and the
-share of one core that this process took from the first well to the last, with its scheduler where that is
-``local``.
+share of one core that this process took from the end of the first well to that of the last, with its
+scheduler where that is ``local``.
 """
 
 import argparse
@@ -33,7 +33,7 @@ import psutil
 import tifffile
 
 import napari_why as why
-from napari_why.core.events import Event, Finished, Started
+from napari_why.core.events import Advanced, Event, Finished
 from napari_why.core.executors import TASKS_A_WORKER
 from napari_why.screening import Engine, screen
 from napari_why.simulation import simulate
@@ -162,23 +162,22 @@ def run(model: Path, plate_map: Path, root: Path, options: argparse.Namespace) -
         f"tables and report; {TASKS_A_WORKER * max(1, options.workers)} wells at a time"
     )
     print(
-        f"from the first well to the last {clock.wall:.0f} s, of one core to hand out {clock.own / clock.wall:.2%}"
+        f"since the first well was done {clock.wall:.0f} s, of one core to hand out {clock.own / clock.wall:.2%}"
     )
 
 
 class Clock:
-    """Wall time and processor time of this process, in seconds, from the first well to the last."""
+    """Wall time and processor time of this process, in seconds, since the first well was done."""
 
     wall = own = 0.0
 
     def on_event(self, event: Event) -> None:
-        """Look at the clocks when the wells begin, and when they end."""
+        """Look at the clocks when a first well is done, by when workers have started, and when all are."""
         now, used = time.perf_counter(), time.process_time()
-        if isinstance(event, Started) and event.task == "screening wells":
+        if isinstance(event, Advanced) and event.done and self._begun is None:
             self._begun = now, used
-        elif isinstance(event, Finished) and self._begun is not None:
+        elif isinstance(event, Finished) and self._begun is not None and not self.wall:
             self.wall, self.own = now - self._begun[0], used - self._begun[1]
-            self._begun = None  # tables and report come after that
 
     _begun: tuple[float, float] | None = None
 

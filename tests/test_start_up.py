@@ -1,5 +1,6 @@
 """What is, and is not, loaded at start-up: by the package, and by the core without a viewer."""
 
+import gc
 import importlib
 import json
 import pkgutil
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import napari_why
+from napari_why.core.foreign_files import no_doors
 
 GRAPHICAL = ("napari", "qtpy", "PySide6", "PyQt6", "PyQt5", "magicgui", "superqt", "npe2", "vispy")
 HEAVY = ("torch", "torchvision", "lightning", "pandas", "sklearn", "skimage", "xarray")
@@ -122,3 +124,22 @@ def test_closed_doors_let_modules_be_imported_and_nothing_else_be_opened(tmp_pat
         "import closes; sys.stdout.write(closes.said)"
     )
     assert run_python(code, str(tmp_path)).startswith("a saved network tried to open read.txt")
+
+
+def test_garbage_that_is_collected_while_a_network_is_built_is_no_deed_of_it():
+    seen = []
+    before = gc.get_threshold()
+    gc.callbacks.append(lambda phase, _: seen.append(phase))
+    gc.set_threshold(1)
+    try:
+        with no_doors():
+            seen.clear()
+            rings = [[] for _ in range(100)]
+            during = list(seen)
+        assert gc.isenabled()
+        rings += [[] for _ in range(100)]
+    finally:
+        gc.set_threshold(*before)
+        gc.callbacks.pop()
+    assert during == []
+    assert seen

@@ -1,5 +1,6 @@
 """Files that somebody else may have made: never more is read than asked for, and no other path."""
 
+import gc
 import json
 import os
 import stat
@@ -177,9 +178,15 @@ def no_doors() -> Iterator[None]:
         _installed.append(True)
         sys.addaudithook(_watch)
     before = _closed.set(sum(1 for _ in traceback.walk_stack(None)))
+    # Python collects garbage whenever it likes and calls what others asked it to, which is no deed of the
+    # network: workers of dask look at their memory then, in a file
+    collecting = gc.isenabled()
+    gc.disable()
     try:
         yield
     finally:
+        if collecting:
+            gc.enable()
         _closed.reset(before)
 
 
