@@ -88,12 +88,9 @@ class Tour(Guide):
         StopIteration
             There are enough pictures.
         """
-        around = widget.parentWidget()
-        while around is not None:
-            if isinstance(around, QScrollArea):
-                around.ensureWidgetVisible(widget)
-            around = around.parentWidget()
-        wait_for(lambda: True, settle=500)
+        # a page that is new still grows, and takes what was in view out of it
+        wait_for(lambda: bring_into_view(widget), settle=1500)
+        wait_for(lambda: bring_into_view(widget), settle=500)
         self.take(name, *(place_of(item) for item in (*also, widget)))
         QTest.mouseClick(widget, LEFT)
 
@@ -171,6 +168,16 @@ class Tour(Guide):
         passed = time.perf_counter() - self.begun
         sys.stdout.write(f"{passed:6.1f} s, processor {time.process_time():6.1f} s: {name}\n")
         sys.stdout.flush()
+
+
+def bring_into_view(widget: QWidget) -> bool:
+    """Scroll to a widget; tell whether all of it is seen."""
+    around = widget.parentWidget()
+    while around is not None:
+        if isinstance(around, QScrollArea):
+            around.ensureWidgetVisible(widget)
+        around = around.parentWidget()
+    return bool(widget.visibleRegion().boundingRect() == widget.rect())
 
 
 def place_of(widget: QWidget) -> QRect:
