@@ -185,9 +185,9 @@ def no_doors() -> Iterator[None]:
     try:
         yield
     finally:
-        if collecting:
-            gc.enable()
         _closed.reset(before)
+        if collecting:  # last, since a collection that is due begins at once
+            gc.enable()
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
