@@ -177,17 +177,18 @@ def no_doors() -> Iterator[None]:
     if not _installed:  # a hook cannot be taken away again, so that there must be one alone
         _installed.append(True)
         sys.addaudithook(_watch)
-    before = _closed.set(sum(1 for _ in traceback.walk_stack(None)))
     # Python collects garbage whenever it likes and calls what others asked it to, which is no deed of the
-    # network: workers of dask look at their memory then, in a file
+    # network: workers of dask look at their memory then, in a file. In the midst of the reset that would even
+    # leave the doors closed: a variable that is read then remembers its old value
     collecting = gc.isenabled()
     gc.disable()
+    before = _closed.set(sum(1 for _ in traceback.walk_stack(None)))
     try:
         yield
     finally:
-        if collecting:
-            gc.enable()
         _closed.reset(before)
+        if collecting:  # last, since a collection that is due begins at once
+            gc.enable()
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
