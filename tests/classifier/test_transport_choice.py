@@ -46,7 +46,12 @@ from napari_why.transport import Choice, ClassMaps, ClassTransport, RestoringNet
 from napari_why.transport.channel_change import ALWAYS, TERMS, ChannelChange
 from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
 from napari_why.transport.energy_score import CellDistance
-from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, ONLY_SOME_CELLS
+from napari_why.transport.maps import (
+    LEFT_BY_WAY_BACK,
+    NEARER,
+    ONLY_SOME_CELLS,
+    PART_RESPONDED,
+)
 from napari_why.transport.parametric_map import ParametricMap
 from napari_why.transport.pixel_maps import smooth
 from napari_why.transport.responding_cells import RespondingCells
@@ -679,7 +684,23 @@ def test_where_a_part_of_the_cells_responded_a_network_that_saw_such_is_taken_if
     assert judge._tells_cells_apart("parametric") is False
 
 
-@pytest.mark.parametrize("draws", [0.1, 0.9])
+def test_that_a_part_of_the_cells_responded_decides_the_choice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judge, way_back = judges_of(1.1, True, None)
+    judge._restored, judge._images, judge.asked = SimpleNamespace(undoes=None), range(4), None
+    judge._distances["all places"] = judge._distances.pop("parametric")
+    judge.scores["all places"] = judge.scores.pop("parametric")
+    monkeypatch.setattr(ChangeJudge, "find_channels_to_put_back", lambda *_: ())
+    without, knowing = (judge.choose(way_back, part_responded=known) for known in (False, True))
+    assert (without.kind, knowing.kind) == ("latent", "back_translated")
+    # so that a saved classifier says why
+    told = [PART_RESPONDED in (choice.scores or {}) for choice in (without, knowing)]
+    assert told == [False, True]
+
+
+# less than any one change; not as much, and not where nothing tells
+@pytest.mark.parametrize("draws", [0.1, 0.5, 0.9, float("nan")])
 def test_the_way_back_tells_whether_a_part_of_the_cells_responded(
     invertible: Classifier, monkeypatch: pytest.MonkeyPatch, draws: float
 ) -> None:
@@ -705,7 +726,7 @@ def test_the_way_back_tells_whether_a_part_of_the_cells_responded(
     assert asked == {(0, 1): [False], (1, 0): [False, True] if draws < 0.5 else [False]}
     scores = made.choices[0, 1].scores
     assert scores is not None
-    assert scores[CELLS] == told[CELLS]
+    assert scores[CELLS] is told[CELLS]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from napari_why.counterfactuals.transport import transport
 from napari_why.images import make_image
 from napari_why.transport import Choice, ClassMaps
 from napari_why.transport.back_translation import RestoringNetwork, UNet
-from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER
+from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, PART_RESPONDED
 from napari_why.transport.pixel_maps import GreyLevelCurve
 
 
@@ -94,6 +94,20 @@ def test_a_change_learnt_by_undoing_the_way_back_says_how_good_that_is(choosing,
     (note,) = path_of(classifier, image).notes
     assert "undoing the one from q to p" in note
     assert "leaves 12%" in note
+
+
+def test_a_change_learnt_by_undoing_draws_says_why_and_that_nobody_knows_how_sure_it_is(
+    choosing, raw_image
+) -> None:
+    scores = {NEARER: True, PART_RESPONDED: True}
+    classifier, image = choosing(Choice(kind="back_translated", scores=scores)), raw_image(0)
+    channels = classifier.prepare(image).shape[1]
+    network = RestoringNetwork(channels, (), [UNet(channels, (2, 4)).eval()])
+    maps = ClassMaps(2, {(0, 1, "back_translated"): network})
+    classifier.latent_statistics = classifier.latent_statistics.with_part("pixel_maps", maps)
+    (note,) = path_of(classifier, image).notes
+    assert "of p cells only a part seems to have responded: from q to p" in note
+    assert "how sure it is, is not known" in note
 
 
 def test_a_doubtful_change_of_latents_is_called_so_as_well(choosing, raw_image) -> None:

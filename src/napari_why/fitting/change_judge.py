@@ -14,7 +14,8 @@ from real ones than those of the change that it would stand in for: then it did 
 
 Where only a part of the cells of p responded, a network that saw such parts drawn is taken if it comes as near as
 the nearest, unless that is a plain one: no other candidate knows that cells differ in that. That a part responded
-is shown by the way back, where cells of drawn images are more like real ones than those of any one change.
+is taken from the way back, where the median distance of drawn cells to real ones is less than that of any one change;
+it need not be shown there. Of few held-out wells it is not asked.
 
 Of few held-out wells nobody knows what is sure. There the wells of training tell, of which there are more, by the
 evidence of the changes in few numbers, which counts wells and not images. Where they are surely likelier than no
@@ -64,6 +65,7 @@ from napari_why.transport.maps import (
     LEFT_BY_WAY_BACK,
     NEARER,
     ONLY_SOME_CELLS,
+    PART_RESPONDED,
     ChangeKind,
 )
 from napari_why.transport.parametric_map import BRIGHTNESS, ParametricMap
@@ -371,7 +373,8 @@ class ChangeJudge:
         Choice
         """
         name, left_back = self.plainest_of_the_nearest(), None
-        if part_responded and self._tells_cells_apart(name):
+        tells_cells_apart = part_responded and self._tells_cells_apart(name)
+        if tells_cells_apart:
             name = RESTORED
         elif way_back is not None and self._is_better_undone(name, way_back):
             name, left_back = RESTORED, way_back.known_to_be_left()
@@ -388,6 +391,7 @@ class ChangeJudge:
             LEFT: _median(left),
             LEFT_AT_MOST: _at_most(left),
             LEFT_BY_WAY_BACK: _median(left_back),
+            **({PART_RESPONDED: True} if tells_cells_apart else {}),
             "real images of the target that look like it": self.asked,
         }
         return Choice(

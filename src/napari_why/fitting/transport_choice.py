@@ -267,8 +267,8 @@ class TransportChooser:
                 left_out = "how near draws of responding cells come to real ones"
                 self.on_event(Message(f"failed ({error}): left out {left_out}", finding=True))
         for direction, found in told.items():
-            distances, back = found[CELLS], direction[::-1]
-            if back in judges and min(distances, key=lambda name: distances[name]) == BY_DRAWS:
+            back = direction[::-1]
+            if back in judges and _are_nearest(found[CELLS]):
                 choices[back] = judges[back].choose(judges[direction], part_responded=True)
         for direction, found in told.items():
             choice = choices[direction]
@@ -364,6 +364,12 @@ def _cut(images: Tensor) -> Tensor:
         )
         windows.append(image[:, y : y + height, x : x + width])
     return torch.stack(windows)
+
+
+def _are_nearest(distances: Mapping[str, float]) -> bool:
+    """Tell whether cells of draws are nearer to real ones than those of every one change; not where nothing tells."""
+    others = [value for name, value in distances.items() if name != BY_DRAWS]
+    return bool(others) and all(distances[BY_DRAWS] < other for other in others)
 
 
 def _draw_cut(draw: Callable[[torch.Generator], Tensor], generator: torch.Generator) -> Tensor:

@@ -404,6 +404,8 @@ LEFT = "difference left"
 LEFT_AT_MOST = "difference left at most"
 # And which share of it the change back leaves, where that is why a network that undoes it was taken.
 LEFT_BY_WAY_BACK = "difference left by the way back"
+# And whether a network was taken because it saw a part of the cells changed, of which the way back speaks.
+PART_RESPONDED = "taken because a part of the cells responded"
 Mass = Literal["full", "excess"]
 # And whether the cells of draws, of which a share responds, are surely more like real ones as a crowd than
 # those of any one change: classes that differ a little in all cells may have such a share too.
