@@ -174,7 +174,15 @@ class ExportPart(Panel):
         return {**self._said, **({} if self.form is None else form_settings(self.form))}
 
     def restore(self, to: Any, said: Any) -> None:
-        """Choose a format again, and what was said for all of them; of a file, which may hold anything."""
+        """Choose a format again, and say again what :meth:`said` returned; what is not known stays.
+
+        Parameters
+        ----------
+        to : object
+            The name of a format; of a file, which may hold anything.
+        said : object
+            What was said for all of the formats, by name; passed over where it is no mapping.
+        """
         if isinstance(said, Mapping):
             self._said = dict(said)
             if self.form is not None:
