@@ -11,6 +11,8 @@ import napari_why as why
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.sessions import results_of
 
+SIZE = 32  # of the images of this folder's data set
+
 
 @pytest.fixture
 def maps(viewer, classifier):
@@ -262,6 +264,62 @@ def test_images_are_not_seen_around_maps_of_classes_and_come_back(viewer, maps):
             viewer.layers.remove(layer)
         assert all(layer.visible for layer in made.about)
     assert not hidden.visible
+
+
+def show_averages(viewer, maps, shift=0.0):
+    """Put layers on show that hide images, as maps of classes do, and return them."""
+    averages = why.to_layers(maps.result)
+    for layer in averages:
+        layer.translate = (*layer.translate[:-1], shift)
+    results_of(viewer).add_layers_alone(averages, hides_images=True)
+    for layer in averages:
+        viewer.add_layer(layer)
+    return averages
+
+
+def remove(viewer, layers):
+    for layer in layers:
+        viewer.layers.remove(layer)
+
+
+def test_images_stay_hidden_while_what_hides_them_is_on_show(viewer, maps):
+    maps.explain("treated", "saliency")
+    raw = maps.finding.subject.layers
+    averages = show_averages(viewer, maps)
+    beside = why.to_layers(maps.result)
+    for layer in beside:
+        layer.translate = (*layer.translate[:-1], 1000.0)
+    results_of(viewer).add_layers_alone(beside)
+    for layer in beside:
+        viewer.add_layer(layer)
+    assert visible(viewer) == [averages[-1], beside[-1]]
+    assert not any(layer.visible for layer in raw)
+    # no more than the one on show goes
+    remove(viewer, beside)
+    assert not any(layer.visible for layer in raw)
+    remove(viewer, averages)
+    assert all(layer.visible for layer in raw)
+
+
+def test_images_come_back_with_the_last_result_that_hides_them(viewer, maps):
+    maps.explain("treated", "saliency")
+    wide = viewer.add_image(np.ones((SIZE, 2000)))
+    first, second = show_averages(viewer, maps), show_averages(viewer, maps, 1000.0)
+    assert visible(viewer) == [first[-1], second[-1]]
+    remove(viewer, first)
+    assert not wide.visible
+    remove(viewer, second)
+    assert wide.visible
+
+
+def test_an_image_that_the_user_has_shown_is_left_to_the_user(viewer, maps):
+    maps.explain("treated", "saliency")
+    raw = maps.finding.subject.layers
+    averages = show_averages(viewer, maps)
+    raw[0].visible = True
+    raw[0].visible = False
+    remove(viewer, averages)
+    assert [layer.visible for layer in raw] == [False, True]
 
 
 def test_maps_of_classes_hide_what_was_on_show_too(viewer, maps):

@@ -302,6 +302,24 @@ def test_what_was_gathered_is_written_whatever_happens_meanwhile(viewer, tmp_pat
     assert look(other) == before
 
 
+def test_an_image_that_maps_of_classes_hide_is_kept_as_seen(viewer, tmp_path):
+    maps = why.AttributionSession(viewer)
+    maps.explain(method="saliency")
+    seen = {layer.name: layer.visible for layer in maps.finding.subject.layers}
+    averages = why.to_layers(maps.result)
+    results_of(viewer).add_layers_alone(averages, hides_images=True)
+    for layer in averages:
+        viewer.add_layer(layer)
+    assert any(seen.values())
+    assert not any(viewer.layers[name].visible for name in seen)
+    why.save_session(viewer, tmp_path / "work.json")
+    other = ViewerModel()
+    why.open_session(other, tmp_path / "work.json")
+    assert {name: other.layers[name].visible for name in seen} == seen
+    # the viewer that was saved looks as before
+    assert not any(viewer.layers[name].visible for name in seen)
+
+
 def test_cancelled_saving_leaves_the_former_session(viewer, tmp_path):
     place, folder = tmp_path / "work.json", tmp_path / "work.files"
     why.save_session(viewer, place)

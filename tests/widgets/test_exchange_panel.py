@@ -118,6 +118,32 @@ def test_a_graph_is_written_and_opened_again(
         np.testing.assert_allclose(np.diff(found), np.diff(wanted), atol=1e-3)
 
 
+def test_an_export_is_not_replaced_unasked(
+    with_classifier, classifier, tmp_path, monkeypatch
+) -> None:
+    page, path = with_classifier, tmp_path / "mine.onnx"
+    path.write_bytes(b"of earlier")
+    choose(page, "onnx")
+    answers = [QMessageBox.StandardButton.Cancel, QMessageBox.StandardButton.Yes]
+    asked, written = [], []
+    monkeypatch.setattr(page.sending, "export_to", written.append)
+    monkeypatch.setattr(
+        QMessageBox, "exec", lambda box: asked.append(box.text()) or answers[len(asked) - 1]
+    )
+    answer_dialog(monkeypatch, "getSaveFileName", tmp_path / "mine")
+    page.sending.button.click()
+    assert asked == ["mine.onnx exists. Replace that ONNX file?"]
+    assert written == []
+    page.sending.button.click()
+    assert written == [path]
+    # the file dialog has asked about this one, and there is nothing else to ask about
+    for name in ("mine.onnx", "other"):
+        answer_dialog(monkeypatch, "getSaveFileName", tmp_path / name)
+        page.sending.button.click()
+    assert len(asked) == 2
+    assert written[1:] == [path, tmp_path / "other.onnx"]
+
+
 def test_an_opened_graph_is_explained_without_gradients(dock, viewer, page, theirs, qtbot) -> None:
     page.opening.file.line.setText(str(theirs))
     page.opening.form.set_value("classes", "ill, well")
@@ -214,6 +240,82 @@ def test_a_classifier_that_is_not_saved_is_not_replaced_unasked(
     page.opening.file.line.setText(str(theirs))
     page.opening.button.click()
     assert state_of(page.dock.viewer).classifier is classifier
+
+
+def test_a_classifier_that_came_meanwhile_is_not_replaced_unasked(
+    dock, viewer, classifier, theirs, held, monkeypatch
+) -> None:
+    page = dock(ClassifierDock, viewer, held).exchange
+    page.show_catalogue()
+    page.opening.file.line.setText(str(theirs))
+    page.opening.form.set_value("classes", "ill, well")
+    page.opening.form.set_value("channels", "DAPI, TMRM")
+    answers = [QMessageBox.StandardButton.Cancel, QMessageBox.StandardButton.Yes]
+    asked: list[object] = []
+    monkeypatch.setattr(
+        QMessageBox, "question", lambda *rest: asked.append(rest) or answers[len(asked) - 1]
+    )
+    page.opening.open()
+    assert asked == []  # there was none to lose
+    state_of(viewer).classifier = classifier  # of a training, say
+    held.let_go()
+    assert len(asked) == 1
+    assert state_of(viewer).classifier is classifier
+    assert "theirs.onnx is not used" in page.dock.message.text()
+    assert not page.opening.answer.text()
+    state_of(viewer).classifier = None
+    page.opening.open()
+    state_of(viewer).classifier = classifier
+    held.let_go()
+    assert len(asked) == 2
+    assert state_of(viewer).classifier.classes == ("ill", "well")
+
+
+def test_what_was_said_of_an_opened_classifier_ends_with_it(
+    page, classifier, theirs, tmp_path
+) -> None:
+    page.opening.file.line.setText(str(theirs))
+    page.opening.form.set_value("classes", "ill, well")
+    page.opening.form.set_value("channels", "DAPI, TMRM")
+    page.opening.button.click()
+    assert "In use now." in page.opening.answer.text()
+    page.dock.save_to(tmp_path / "opened")
+    # what is said beside the bar stays true
+    assert page.dock.state.place == tmp_path / "opened"
+    assert "not saved" not in page.opening.answer.text()
+    page.dock.state.use_classifier(classifier)
+    assert page.opening.answer.text() == ""
+    assert not page.opening.copy_buttons.isVisibleTo(page)
+
+
+def test_nothing_is_chosen_or_lost_while_the_options_are_loaded(
+    dock, viewer, classifier, theirs, held
+) -> None:
+    kept = {
+        "to": "bioimageio",
+        "export": {"authors": SAID["authors"]},
+        "import": {"classes": "ill, well"},
+    }
+    widget = dock(ClassifierDock, viewer, held)
+    widget.state.use_classifier(classifier)
+    page = widget.exchange
+    page.restore_settings(kept)
+    widget.tabs.setCurrentWidget(page)
+    assert not page.sending.format.isEnabled()
+    page.sending.format.setCurrentIndex(page.sending.format.findData("huggingface"))
+    assert page.sending.form is None
+    assert page.settings() == kept
+    page.opening.file.line.setText(str(theirs))
+    for part in (page.sending, page.opening):
+        assert not part.button.isEnabled()
+        assert "still being loaded" in part.button.toolTip()
+    held.let_go()
+    assert page.sending.format.isEnabled()
+    assert page.sending.to == "bioimageio"
+    assert page.sending.form.values()["authors"] == SAID["authors"]
+    assert page.settings()["import"]["classes"] == "ill, well"
+    assert page.sending.button.isEnabled()
+    assert page.opening.button.isEnabled()
 
 
 def test_an_error_leaves_the_classifier_and_names_the_file(page, tmp_path) -> None:

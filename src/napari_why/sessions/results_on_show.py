@@ -65,6 +65,8 @@ class MadeResult:
         # weak: a layer that the user removes gives its memory back
         self._layers = [ref(layer) for layer in finding.layers]
         self.visibility: WeakKeyDictionary[Layer, bool] = WeakKeyDictionary()
+        # the images that are hidden for it; None while it hides none
+        self.covered: WeakKeyDictionary[Layer, None] | None = None
         # which pixels the raw layers hold now: they may be given those of another image
         self._pixels = [id(layer.data) for layer in self.about]
 
@@ -126,7 +128,6 @@ class ResultsOnShow:
         self._shown: MadeResult | None = None
         self._grey = True
         self._colours: WeakKeyDictionary[Layer, Colormap] = WeakKeyDictionary()
-        self._covered: WeakKeyDictionary[Layer, None] = WeakKeyDictionary()
         self._working = 0
         self._newcomer: ref[Layer] | None = None
         self._followed: WeakKeyDictionary[Layer, None] = WeakKeyDictionary()
@@ -213,8 +214,7 @@ class ResultsOnShow:
             for other in self._made:
                 if other is not made and _disturb(other, made):
                     self._hide(other)
-            self._uncover()
-            if made.hides_images:
+            if made.hides_images and made.covered is None:
                 self._cover(made)
             for layer, visible in made.visibility.items():
                 layer.visible = visible
@@ -256,21 +256,37 @@ class ResultsOnShow:
     def _cover(self, made: MadeResult) -> None:
         """Hide the images that a result would lie over."""
         viewer, place = self._viewer(), _box(made)
+        covered: WeakKeyDictionary[Layer, None] = WeakKeyDictionary()
         for layer in () if viewer is None else viewer.layers:
             is_image = isinstance(layer, Image | Labels) and not LayerFacts.of(layer).is_result
-            if is_image and layer.visible and (place is None or place.meets(_box_of(layer))):
-                self._covered[layer] = None
+            would_be_seen = is_image and self.own_visibility(layer)
+            if would_be_seen and (place is None or place.meets(_box_of(layer))):
+                covered[layer] = None
                 layer.visible = False
+                layer.events.visible.connect(self._image_shown)
+        made.covered = covered
 
-    def _uncover(self) -> None:
-        for layer in self._covered:
-            layer.visible = True
-        self._covered.clear()
+    def _uncover(self, made: MadeResult) -> None:
+        """Show the images again that were hidden for a result, unless another one lies over them too."""
+        covered, made.covered = made.covered, None
+        for layer in covered or ():
+            if not self._is_covered(layer):
+                layer.visible = True
+
+    def _is_covered(self, layer: Layer) -> bool:
+        return any(made.covered is not None and layer in made.covered for made in self._made)
+
+    def _image_shown(self, event: Any) -> None:
+        """Leave an image to the user who has shown it: it is as they want it from now on."""
+        if self._working:
+            return
+        for made in self._made:
+            if made.covered is not None:
+                made.covered.pop(event.source, None)
 
     def _let_go(self) -> None:
         self._shown = None
         with self._at_work():
-            self._uncover()
             self._colour_channels()
         self._write_title()
         self.changed.emit(None)
@@ -280,6 +296,11 @@ class ResultsOnShow:
             if layer not in made.visibility:
                 made.visibility[layer] = layer.visible
             layer.visible = False
+        self._uncover(made)
+
+    def own_visibility(self, layer: Layer) -> bool:
+        """Return whether a layer is seen while no result hides the images below it."""
+        return bool(layer.visible) or self._is_covered(layer)
 
     def own_colour(self, layer: Image) -> "Colormap":
         """Return the colour that a layer has while no result lies over it."""
@@ -384,10 +405,16 @@ class ResultsOnShow:
         gone = [
             made
             for made in self._made
-            if any(layer in self._followed for layer in made.layers)
-            and not any(layer in viewer.layers for layer in made.layers)
+            if not made.layers
+            or (
+                any(layer in self._followed for layer in made.layers)
+                and not any(layer in viewer.layers for layer in made.layers)
+            )
         ]
-        self._made = [made for made in self._made if made not in gone and made.layers]
+        self._made = [made for made in self._made if made not in gone]
+        with self._at_work():
+            for made in gone:
+                self._uncover(made)
         if self._shown is not None and self._shown not in self._made:
             self._let_go()
         else:

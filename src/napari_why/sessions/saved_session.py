@@ -62,7 +62,8 @@ class KeptLayer:
     data : array or sequence of arrays, or None
         The layer's own, not copied; None of a kind that is not kept.
     attributes : mapping
-        What makes it look the same again, as napari hands it to writers; channels in their own colours.
+        What makes it look the same again, as napari hands it to writers; channels in their own colours, and
+        seen where they are hidden for a result alone.
     """
 
     name: str
@@ -152,9 +153,12 @@ def gather_session(
         if not isinstance(layer, Image) or layer.rgb:
             return KeptLayer(layer.name, kind, facts)
         data, attributes, _ = layer.as_layer_data_tuple()
-        # the grey below a result would be kept as the channel's own
-        colour = results.own_colour(layer).model_dump()
-        return KeptLayer(layer.name, kind, facts, data, {**attributes, "colormap": colour})
+        # the grey below a result, and being hidden for it, would be kept as the channel's own
+        own = {
+            "colormap": results.own_colour(layer).model_dump(),
+            "visible": results.own_visibility(layer),
+        }
+        return KeptLayer(layer.name, kind, facts, data, {**attributes, **own})
 
     return GatheredSession(
         state.dataset,

@@ -15,7 +15,7 @@ from napari_why.widgets.dock import Dock, Panel, as_sentence, read_preferences
 from napari_why.widgets.job import RunButton
 from napari_why.widgets.parameter_field import narrow
 from napari_why.widgets.parameter_form import ParameterForm
-from napari_why.widgets.path_line import PathLine
+from napari_why.widgets.path_line import PathLine, may_write
 from napari_why.widgets.session_buttons import form_settings, restore_form
 from napari_why.widgets.settings_fold import SettingsFold
 from napari_why.widgets.tables import PlainLabel
@@ -45,6 +45,8 @@ FORMATS: Mapping["Format", tuple[str, str, str]] = {
         "",
     ),
 }
+# Why a button waits, as its tooltip says.
+LOADING = "Its options are still being loaded"
 FILES = "Classifiers (*.onnx *.zip *.yaml *.safetensors *.pt *.pth);;All files (*)"
 
 
@@ -83,22 +85,22 @@ class ExchangePanel(Panel):
         self.restore_settings(self._wanted)
 
     def show_classifier(self, classifier: "Classifier | None") -> None:
-        """Offer to write a classifier, where there is one."""
+        """Offer to write a classifier, where there is one; what was said of the one before is over."""
         self.sending.show_classifier(classifier)
+        self.opening.forget_answer()
 
     def settings(self) -> dict[str, Any]:
         """Return what the forms say, JSON types, for a saved session; nothing where nobody looked."""
-        if self.sending.form is None:
+        if self.sending.form is None or self.opening.form is None:
             return dict(self._wanted)
         return {"to": self.sending.to, "export": self.sending.said(), "import": self.opening.said()}
 
     def restore_settings(self, values: Mapping[str, Any]) -> None:
         """Say again what :meth:`settings` returned; what is not known stays."""
         self._wanted = values
-        if self.sending.form is not None:
+        if self.sending.form is not None and self.opening.form is not None:
             self.sending.restore(values.get("to"), values.get("export"))
-            if self.opening.form is not None:
-                restore_form(self.opening.form, values.get("import"))
+            restore_form(self.opening.form, values.get("import"))
 
     def release(self) -> None:
         """Follow what is shared no more."""
@@ -116,6 +118,8 @@ class ExportPart(Panel):
         self._possible = False
         self.format = QComboBox()
         narrow(self.format)
+        # what a format asks for is made of what is imported beside the viewer
+        self.format.setEnabled(False)
         for name, (title, *_) in FORMATS.items():
             self.format.addItem(title, name)
         self.about, self.answer = PlainLabel(), PlainLabel()
@@ -136,7 +140,7 @@ class ExportPart(Panel):
         self.column.addLayout(self._form_place)
         for widget in (self.with_image, self.button, self.answer, self.copy_buttons):
             self.column.addWidget(widget)
-        self.format.currentIndexChanged.connect(lambda _index: self.show_format())
+        self.format.currentIndexChanged.connect(lambda _index: self._change_format())
         self.button.started.connect(self._ask_where)
         dock.state.image.changed.connect(self._offer)
         self._offer()
@@ -167,6 +171,7 @@ class ExportPart(Panel):
         self.form = ParameterForm(ExportOptions, only=options_of(self.to))
         restore_form(self.form, self._said_of(self.form))
         self._form_place.addWidget(self.form)
+        self.format.setEnabled(True)
         self._offer()
 
     def said(self) -> dict[str, Any]:
@@ -174,7 +179,15 @@ class ExportPart(Panel):
         return {**self._said, **({} if self.form is None else form_settings(self.form))}
 
     def restore(self, to: Any, said: Any) -> None:
-        """Choose a format again, and what was said for all of them; of a file, which may hold anything."""
+        """Choose a format again, and say again what :meth:`said` returned; what is not known stays.
+
+        Parameters
+        ----------
+        to : object
+            The name of a format; of a file, which may hold anything.
+        said : object
+            What was said for all of the formats, by name; passed over where it is no mapping.
+        """
         if isinstance(said, Mapping):
             self._said = dict(said)
             if self.form is not None:
@@ -221,6 +234,12 @@ class ExportPart(Panel):
         """Follow the image no more."""
         self.dock.state.image.changed.disconnect(self._offer, missing_ok=True)
 
+    def _change_format(self) -> None:
+        if self.form is None:
+            self._offer()  # the first form comes with what it is made of
+        else:
+            self.show_format()
+
     def _said_of(self, form: ParameterForm) -> dict[str, Any]:
         return {name: value for name, value in self._said.items() if name in form.names}
 
@@ -235,8 +254,8 @@ class ExportPart(Panel):
 
     def _offer(self, _changed: Any = None) -> None:
         ready = self._possible and self.form is not None
-        reason = "Its options are still being loaded" if self._possible else ""
-        self.button.set_possible(ready, reason or "Train or load a classifier first")
+        reason = LOADING if self._possible else "Train or load a classifier first"
+        self.button.set_possible(ready, "" if ready else reason)
         self.about.setText(FORMATS[self.to][1])
         # a folder holds the classifier itself: nothing is there to be compared
         self.with_image.setVisible(self.to != "huggingface")
@@ -255,7 +274,9 @@ class ExportPart(Panel):
         usual = str(place.with_name(place.name + ending))
         name, _ = QFileDialog.getSaveFileName(self, f"Export: {title}", usual, kinds)
         if name:
-            self.export_to(Path(name if name.lower().endswith(ending) else name + ending))
+            path = Path(name if name.lower().endswith(ending) else name + ending)
+            if may_write(self, name, path, title):
+                self.export_to(path)
 
 
 class ImportPart(Panel):
@@ -299,6 +320,11 @@ class ImportPart(Panel):
         self._form_place.addWidget(self.form)
         self._offer()
 
+    def forget_answer(self) -> None:
+        """Say no more what was opened, and how: it is in use no longer."""
+        self.answer.clear()
+        self.copy_buttons.offer(None)
+
     def said(self) -> dict[str, Any]:
         """Return what the form says."""
         return {} if self.form is None else form_settings(self.form)
@@ -313,9 +339,10 @@ class ImportPart(Panel):
         except WhyError as error:
             self.dock.message.tell_error(error)
             return
+        state, device = self.dock.state, read_preferences().device
+        asked_about = state.classifier
         if not self._may_replace():
             return
-        state, device = self.dock.state, read_preferences().device
 
         def work(**_listeners: Any) -> "tuple[Classifier, str]":
             from napari_why.exchange import import_model
@@ -325,20 +352,25 @@ class ImportPart(Panel):
 
         def show(found: "tuple[Classifier, str]") -> None:
             classifier, explained = found
+            # a training of another dock may have ended meanwhile, whose classifier nobody was asked about
+            if state.classifier is not asked_about and not self._may_replace():
+                self.dock.message.tell(f"{path.name} is not used: another classifier came before.")
+                return
             state.use_classifier(classifier)
             notes = map(as_sentence, classifier.notes)
-            self.answer.setText("\n".join(["In use now; not saved yet.", explained, *notes]))
+            # whether it is saved stands above the pages, where it is kept up with
+            self.answer.setText("\n".join(["In use now.", explained, *notes]))
             self.copy_buttons.offer(lambda: copy_import(path, said, device))
             self.fold.fold_after_run()
 
-        self.answer.clear()
-        self.copy_buttons.offer(None)
+        self.forget_answer()
         # what is missing is said there
         self.dock.run(f"Opening {path.name}", work, show, lambda _error: self.fold.unfold())
 
     def _offer(self) -> None:
         ready = self.file.path is not None and self.form is not None
-        self.button.set_possible(ready, "" if ready else "Choose a file first")
+        reason = "Choose a file first" if self.file.path is None else LOADING
+        self.button.set_possible(ready, "" if ready else reason)
 
 
 def import_options() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from qtpy import QtWidgets
+from qtpy.QtCore import Qt
 
 # Lines of text: a screen of more plates scrolls.
 SHOWN_FOLDERS = 3
@@ -44,6 +45,39 @@ class PathLine(QtWidgets.QWidget):
             name = dialog.getExistingDirectory(self, self._title, self.line.text())
         if name:
             self.line.setText(name)
+
+
+def may_write(asker: QtWidgets.QWidget, typed: str, path: Path, what: str) -> bool:
+    """Ask before a file gives way that the dialog for files has not asked about.
+
+    Parameters
+    ----------
+    asker : QWidget
+        What the question belongs to.
+    typed : str
+        The name that the dialog gave back, and has asked about where there was such a file.
+    path : Path
+        What is to be written: that name, or that name with an ending.
+    what : str
+        What the file is, for the user.
+
+    Returns
+    -------
+    bool
+        Whether it may be written.
+    """
+    if str(path) == typed or not path.exists():
+        return True
+    box = QtWidgets.QMessageBox(asker)
+    box.setWindowTitle("napari-why")
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    box.setText(f"{path.name} exists. Replace that {what}?")
+    buttons = QtWidgets.QMessageBox.StandardButton
+    box.setStandardButtons(buttons.Yes | buttons.Cancel)
+    box.setDefaultButton(buttons.Cancel)
+    answer = box.exec()
+    box.deleteLater()
+    return bool(answer == buttons.Yes)
 
 
 class FolderLines(QtWidgets.QWidget):

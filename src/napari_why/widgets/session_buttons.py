@@ -5,8 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMessageBox, QPushButton, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import import_torch
@@ -18,6 +17,7 @@ from napari_why.sessions.opened_session import (
 )
 from napari_why.sessions.saved_session import gather_session, write_session
 from napari_why.widgets.parameter_form import MethodChooser, OptionalMethodChooser, ParameterForm
+from napari_why.widgets.path_line import may_write
 
 # A JSON file, whose name tells what it is for.
 ENDING = ".session.json"
@@ -170,21 +170,8 @@ class SessionButtons(QWidget):
         name, _ = QFileDialog.getSaveFileName(self, "Save the session", f"work{ENDING}", FILTER)
         if name:
             path = Path(name if name.endswith(".json") else f"{name}{ENDING}")
-            # the file dialog has asked about the name as it was typed, and about no other
-            if str(path) == name or not path.exists() or self._may_replace(path):
+            if may_write(self, name, path, "session"):
                 self.save_to(path)
-
-    def _may_replace(self, path: Path) -> bool:
-        box = QMessageBox(self)
-        box.setWindowTitle("napari-why")
-        box.setTextFormat(Qt.TextFormat.PlainText)
-        box.setText(f"{path.name} exists. Replace that session?")
-        buttons = QMessageBox.StandardButton
-        box.setStandardButtons(buttons.Yes | buttons.Cancel)
-        box.setDefaultButton(buttons.Cancel)
-        answer = box.exec()
-        box.deleteLater()
-        return bool(answer == buttons.Yes)
 
     def _ask_what_to_open(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Open a session", "", FILTER)
