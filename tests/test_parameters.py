@@ -132,10 +132,12 @@ def test_an_alias_of_a_type_is_what_it_stands_for() -> None:
         *,
         to: Annotated[side, Help("where to")] = "left",
         then: Annotated[side | None, Help("where to next")] = None,
+        last: Annotated[Literal["auto", side, "back"], Help("where to at last")] = "auto",
         times: times = 1,
     ) -> None: ...
 
-    to, then, often = parameters_of(turn)
+    to, then, last, often = parameters_of(turn)
     assert (to.choices, to.optional) == (("left", "right"), False)
     assert (then.choices, then.optional) == (("left", "right"), True)
+    assert last.choices == ("auto", "left", "right", "back")
     assert (often.name, often.help, often.high) == ("times", "how often", 9)

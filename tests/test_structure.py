@@ -91,8 +91,9 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # metrics of explanations, once two files of a thousand lines: what is taken away, the curves, ROAD,
     # infidelity, single deletion, mask sizes, ROAR, how alike maps are, random weights, sanity, robustness;
     # a fit, once two such files: its options, its steps, finishing it, its card, what is left out, the second
-    # network, held-out metrics; where random numbers come from; the search for a change in few numbers
-    assert lines.files <= 424
+    # network, held-out metrics; where random numbers come from; the search for a change in few numbers;
+    # the garbage collector of all threads
+    assert lines.files <= 425
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 

@@ -5,9 +5,6 @@ Every method is one function in one file of this package, put into :data:`METHOD
 its files, so a new method needs no further line anywhere.
 """
 
-from importlib import import_module
-from pkgutil import iter_modules
-
 from napari_why.attribution.context import Given
 from napari_why.attribution.explain import Attribution, ReadyMethod, attribute
 from napari_why.attribution.guard import explaining
@@ -21,10 +18,26 @@ from napari_why.attribution.registry import (
 )
 from napari_why.attribution.targets import Contrast, EmbeddingCoordinate, Similarity, Target
 from napari_why.attribution.wrapper import WRAPPERS, Wrapped, attribution_wrapper
-from napari_why.core.registry import Method
+from napari_why.core.registry import Method, import_files
 
-for _file in iter_modules(__path__):
-    import_module(f"{__name__}.{_file.name}")
+# the order of menus and help: what is known best stands first, the rest by name
+import_files(
+    __name__,
+    __path__,
+    METHODS,
+    WRAPPERS,
+    first=(
+        "class_activation_maps",
+        "lrp",
+        "deep_taylor",
+        "input_gradients",
+        "deeplift",
+        "full_grad",
+        "occlusion",
+        "sliding_window",
+        "pooled",
+    ),
+)
 
 __all__ = [
     "METHODS",

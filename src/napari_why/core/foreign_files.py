@@ -1,6 +1,5 @@
 """Files that somebody else may have made: never more is read than asked for, and no other path."""
 
-import gc
 import json
 import os
 import stat
@@ -20,6 +19,7 @@ from safetensors.torch import load as tensors_of
 from torch import Tensor
 
 from napari_why.core.errors import ModelFileError
+from napari_why.core.garbage import no_collection
 from napari_why.core.schema import parse_json
 
 # JSON of a million training images, each with its path and digest (200 bytes), fits.
@@ -180,15 +180,12 @@ def no_doors() -> Iterator[None]:
     # Python collects garbage whenever it likes and calls what others asked it to, which is no deed of the
     # network: workers of dask look at their memory then, in a file. In the midst of the reset that would even
     # leave the doors closed: a variable that is read then remembers its old value
-    collecting = gc.isenabled()
-    gc.disable()
-    before = _closed.set(sum(1 for _ in traceback.walk_stack(None)))
-    try:
-        yield
-    finally:
-        _closed.reset(before)
-        if collecting:  # last, since a collection that is due begins at once
-            gc.enable()
+    with no_collection():  # until the doors are open again
+        before = _closed.set(sum(1 for _ in traceback.walk_stack(None)))
+        try:
+            yield
+        finally:
+            _closed.reset(before)
 
 
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:

@@ -209,6 +209,15 @@ def _without_alias(hint: Any) -> Any:
     return hint
 
 
+def _choices_of(hint: Any) -> tuple[Any, ...]:
+    """Return the values of a Literal, those of aliases within it among them; none of another type."""
+    if get_origin(hint) is not Literal:
+        return ()
+    # Python itself takes a Literal within a Literal apart, but no alias of one
+    values = [(value, _choices_of(_without_alias(value))) for value in get_args(hint)]
+    return tuple(item for value, within in values for item in within or (value,))
+
+
 def validated(function: Callable[..., Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """Check ``values`` against a function's parameters and fill in the defaults.
 
@@ -408,7 +417,7 @@ def _parameter(name: str, hint: Any, marks: tuple[Any, ...], default: Any) -> Pa
     if optional:
         rest = tuple(arg for arg in get_args(inner) if arg is not type(None))
         inner = _without_alias(Union[rest])  # noqa: UP007
-    choices: tuple[Any, ...] = get_args(inner) if get_origin(inner) is Literal else ()
+    choices = _choices_of(inner)
     kind = type(choices[0]) if choices else inner
     if kind not in (bool, int, float, str):
         raise TypeError(f"parameter {name}: {hint} is none of bool, int, float, str, Literal")

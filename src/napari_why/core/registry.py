@@ -8,9 +8,12 @@ registry is first looked at, and the decorators in it do the rest.
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from napari_why.core.errors import ParameterError, UnsupportedNetworkError
@@ -145,7 +148,9 @@ def title_of(name: str, methods: Mapping[str, Any]) -> str:
 
 
 class Registry(MutableMapping[str, Entry], Generic[Entry]):
-    """Entries by name, in the order in which they were registered.
+    """Entries by name, in the order in which they were registered, or in that of :meth:`arrange`.
+
+    Threads may register and look up at once: what somebody goes through stays as it is meanwhile.
 
     Parameters
     ----------
@@ -164,7 +169,10 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
 
     def __init__(self, what: str, group: str) -> None:
         self.what, self.group = what, group
+        # replaced and never changed, so that another thread can go through it meanwhile
         self._entries: dict[str, Entry] = {}
+        self._places: Mapping[str, int] = {}
+        self._lock = Lock()
         self._searched = False
 
     def add(self, entry: Entry) -> None:
@@ -175,26 +183,32 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         ParameterError
             Another package or file has an entry of that name: it is not replaced in silence.
         """
-        before = self._entries.get(entry.name)
-        if before is not None and _origin(before) != _origin(entry):
-            raise ParameterError(
-                f"{self.what}: found a second {entry.name!r}, of {_origin(entry)}; there is one of "
-                f"{_origin(before)} already; choose another name"
-            )
-        self._entries[entry.name] = entry
+        with self._lock:
+            before = self._entries.get(entry.name)
+            if before is not None and _origin(before) != _origin(entry):
+                raise ParameterError(
+                    f"{self.what}: found a second {entry.name!r}, of {_origin(entry)}; there is one of "
+                    f"{_origin(before)} already; choose another name"
+                )
+            self._entries = self._in_order(self._entries | {entry.name: entry})
 
-    def arrange(self, place: Callable[[Entry], int]) -> None:
-        """Put the entries that are there in an order; those of one place stay as they were registered.
-
-        Of threads that import a room at once, one may import a file of it before the other one comes to
-        it: what stands first would be a matter of chance.
+    def arrange(self, modules: Iterable[str]) -> None:
+        """Put entries in the order of the modules that they are from, also those that come later.
 
         Parameters
         ----------
-        place : callable
-            From an entry to its place.
+        modules : iterable of str
+            Their full names. Entries of one module stay as they were registered; those of others come last.
         """
-        self._entries = dict(sorted(self._entries.items(), key=lambda item: place(item[1])))
+        with self._lock:
+            self._places = {module: place for place, module in enumerate(modules)}
+            self._entries = self._in_order(self._entries)
+
+    def _in_order(self, entries: Mapping[str, Entry]) -> dict[str, Entry]:
+        last = len(self._places)
+        return dict(
+            sorted(entries.items(), key=lambda item: self._places.get(_origin(item[1]), last))
+        )
 
     def named(self, name: str) -> Entry:
         """Return the entry of that name.
@@ -213,10 +227,14 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
         return self._entries[name]
 
     def __setitem__(self, name: str, entry: Entry) -> None:
-        self._entries[name] = entry
+        with self._lock:
+            self._entries = self._in_order(self._entries | {name: entry})
 
     def __delitem__(self, name: str) -> None:
-        del self._entries[name]
+        with self._lock:
+            entries = dict(self._entries)
+            del entries[name]
+            self._entries = entries
 
     def __iter__(self) -> Iterator[str]:
         self._find_other_packages()
@@ -250,6 +268,34 @@ class Registry(MutableMapping[str, Entry], Generic[Entry]):
                 )
 
 
+def import_files(
+    room: str, folders: Iterable[str], *registries: Registry[Any], first: Iterable[str] = ()
+) -> None:
+    """Import the files of a room, so that they register, and put what they registered in their order.
+
+    A file may be imported before its turn: by another file, where that is not put off
+    (:mod:`napari_why.cli.declarations`), or by another thread. The order of menus and help does not hang on
+    that. No lock is held meanwhile, as a file may import another room: Python's own lets each file run once.
+
+    Parameters
+    ----------
+    room : str
+        The package's ``__name__``.
+    folders : iterable of str
+        Its ``__path__``.
+    *registries : Registry
+        Those that its files fill.
+    first : iterable of str
+        Files whose entries stand first; those of the others come by the names of the files.
+    """
+    names = dict.fromkeys([*first, *(file.name for file in iter_modules(folders))])
+    modules = [f"{room}.{name}" for name in names]
+    for module in modules:
+        import_module(module)
+    for registry in registries:
+        registry.arrange(modules)
+
+
 def entry_points(group: str) -> "metadata.EntryPoints":
     """Return what the installed packages offer under the name of a group."""
     found: metadata.EntryPoints = _all_entry_points().select(group=group)
@@ -266,5 +312,6 @@ def _all_entry_points() -> Any:
 
 
 def _origin(entry: Named) -> str:
-    """Return the file that an entry's function, or the entry's class, is from."""
-    return str(getattr(entry, "function", type(entry)).__module__)
+    """Return the file that an entry's function or builder, or the entry's class, is from."""
+    maker = getattr(entry, "function", None) or getattr(entry, "builder", None) or type(entry)
+    return str(maker.__module__)

@@ -6,18 +6,14 @@ Every method is one function in one file of this package, put into :data:`METHOD
 new method needs no further line anywhere.
 """
 
-from importlib import import_module
-from pkgutil import iter_modules
-
-from napari_why.core.registry import Method
+from napari_why.core.registry import Method, import_files
 from napari_why.counterfactuals.change import changed_image
 from napari_why.counterfactuals.generate import CounterfactualOptions, counterfactual
 from napari_why.counterfactuals.method import METHODS, LatentPath, counterfactual_method
 from napari_why.counterfactuals.result import Counterfactual
 from napari_why.counterfactuals.verdict import Verdict, verdict
 
-for _file in iter_modules(__path__):
-    import_module(f"{__name__}.{_file.name}")
+import_files(__name__, __path__, METHODS)
 
 __all__ = [
     "METHODS",

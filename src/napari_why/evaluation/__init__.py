@@ -5,9 +5,7 @@ by :func:`explanation_metric`. Importing the package imports its files, so that 
 further line.
 """
 
-from importlib import import_module
-from pkgutil import iter_modules
-
+from napari_why.core.registry import import_files
 from napari_why.evaluation.class_maps import ClassMapOptions, ClassMaps, class_maps
 from napari_why.evaluation.comparison import (
     NullComparison,
@@ -31,8 +29,8 @@ from napari_why.evaluation.explanations import (
 from napari_why.evaluation.map_alignment import find_nuclear_channel
 from napari_why.evaluation.map_statistics import ClassDifference, ClassMean, MapSimilarity
 
-for _file in iter_modules(__path__):
-    import_module(f"{__name__}.{_file.name}")
+# the order of help and tables: the curves stand first, the rest by name
+import_files(__name__, __path__, METRICS, first=("perturbation_curves",))
 
 __all__ = [
     "METRICS",

@@ -3,13 +3,10 @@
 Importing the package imports its files, so a new latent statistic needs no further line anywhere.
 """
 
-from importlib import import_module
-from pkgutil import iter_modules
-
+from napari_why.core.registry import import_files
 from napari_why.model.classifier import Classifier, Prediction, load
-from napari_why.model.latent_statistics import LatentStatistics
+from napari_why.model.latent_statistics import STATISTICS, LatentStatistics
 
-for _file in iter_modules(__path__):
-    import_module(f"{__name__}.{_file.name}")
+import_files(__name__, __path__, STATISTICS)
 
 __all__ = ["Classifier", "LatentStatistics", "Prediction", "load"]

@@ -6,9 +6,7 @@ Every network is one decorated function in a file of this package, put into :dat
 further line anywhere.
 """
 
-from importlib import import_module
-from pkgutil import iter_modules
-
+from napari_why.core.registry import import_files
 from napari_why.networks.inverse import BlockInversion, Inversion, invert
 from napari_why.networks.modules import ActNorm, ResidualSum, RGBComposite
 from napari_why.networks.network import (
@@ -33,13 +31,7 @@ from napari_why.networks.registry import (
 from napari_why.networks.wrapped import WrappedNetwork, wrap
 
 # the order of menus and help: what this program is made for stands first, the rest by name
-_FIRST = ("iresnet", "resnext50", "convolutional")
-
-_files = dict.fromkeys([*_FIRST, *(_file.name for _file in iter_modules(__path__))])
-_places = {f"{__name__}.{_name}": _place for _place, _name in enumerate(_files)}
-for _module in _places:
-    import_module(_module)
-NETWORKS.arrange(lambda entry: _places.get(entry.builder.__module__, len(_places)))
+import_files(__name__, __path__, NETWORKS, FOREIGN, first=("iresnet", "resnext50", "convolutional"))
 
 __all__ = [
     "FOREIGN",
