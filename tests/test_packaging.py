@@ -8,7 +8,8 @@ import tarfile
 import tomllib
 import venv
 import zipfile
-from importlib import import_module, metadata
+from collections.abc import Callable
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree
@@ -17,7 +18,7 @@ import pytest
 import yaml
 from npe2 import PluginManifest
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, parse_wheel_filename
 from packaging.version import Version
 
 PROJECT = Path(__file__).parents[1]
@@ -145,13 +146,11 @@ def test_napari_finds_a_valid_plugin_in_a_fresh_environment(fresh_python: Path) 
     assert "valid" in told
 
 
-def test_the_command_is_installed_with_the_wheel(fresh_python: Path) -> None:
+def test_the_command_is_installed_with_the_wheel(fresh_python: Path, wheel: Path) -> None:
     command = shutil.which("napari-why", path=fresh_python.parent)
     assert command is not None
-    assert run(command, "--version").split() == [
-        "napari-why",
-        run(sys.executable, READ_VERSION).strip(),
-    ]
+    _, version, *_ = parse_wheel_filename(wheel.name)
+    assert run(command, "--version").split() == ["napari-why", str(version)]
 
 
 def test_every_direct_dependency_is_pinned_in_the_constraints() -> None:
@@ -171,11 +170,18 @@ def test_every_direct_dependency_is_pinned_in_the_constraints() -> None:
     assert names - pinned <= {"napari-why", "uv"}
 
 
+def assert_one_version(version: str, citation: Path) -> None:
+    """A release is that which CITATION.cff tells; on the way to the next, that may tell it already."""
+    released = Version(yaml.safe_load(citation.read_text(encoding="utf-8"))["version"])
+    told = Version(version)
+    if told.local is None:
+        assert told == released
+    else:
+        assert Version(told.public) <= released
+
+
 def test_all_files_tell_one_version() -> None:
-    """But for the commits since the tag, of which CITATION.cff knows nothing."""
-    citation = yaml.safe_load((PROJECT / "CITATION.cff").read_text(encoding="utf-8"))
-    for version in (metadata.version("napari-why"), run(sys.executable, READ_VERSION).strip()):
-        assert Version(version).public == citation["version"]
+    assert_one_version(run(sys.executable, READ_VERSION).strip(), PROJECT / "CITATION.cff")
 
 
 @pytest.fixture
@@ -192,24 +198,30 @@ def version_of(checkout: Path) -> str:
     return run(sys.executable, checkout / "scripts" / "read_version.py").strip()
 
 
-def test_the_version_is_that_of_the_tag(checkout: Path) -> None:
+Git = Callable[..., str]
+
+
+@pytest.fixture
+def git(checkout: Path) -> Git:
+    """What runs git there; the checkout has one commit."""
     if shutil.which("git") is None:
         pytest.skip("there is no git")
+    names = [
+        word
+        for setting in ("user.name=a", "user.email=a@example.org", "commit.gpgsign=false")
+        for word in ("-c", setting)
+    ]
 
-    def git(*words: str) -> str:
-        names = (
-            "-c",
-            "user.name=a",
-            "-c",
-            "user.email=a@example.org",
-            "-c",
-            "commit.gpgsign=false",
-        )
+    def call(*words: str) -> str:
         return run("git", "-C", checkout, *names, *words).strip()
 
-    git("init", "--quiet")
-    git("add", ".")
-    git("commit", "--quiet", "--message=first")
+    call("init", "--quiet")
+    call("add", ".")
+    call("commit", "--quiet", "--message=first")
+    return call
+
+
+def test_the_version_is_that_of_the_tag(checkout: Path, git: Git) -> None:
     assert version_of(checkout) == "7.8.9"  # no tag yet
     git("tag", "v1.2.3rc1")
     git("tag", "notes-1.2.9")
@@ -223,6 +235,96 @@ def test_the_version_is_that_of_the_tag(checkout: Path) -> None:
     shutil.copytree(checkout / "scripts", inner / "scripts")
     shutil.copy(checkout / "CITATION.cff", inner)
     assert version_of(inner) == "7.8.9"
+
+
+def test_a_tag_may_have_a_message(checkout: Path, git: Git) -> None:
+    git("tag", "--annotate", "--message=of old", "v1.2.3")
+    assert version_of(checkout) == "1.2.3"
+    git("commit", "--quiet", "--allow-empty", "--message=second")
+    assert version_of(checkout).startswith("1.2.3+1.g")
+
+
+@pytest.mark.parametrize("last", ["v1.2.10", "v1.2.10rc2"])
+def test_of_tags_of_one_commit_the_highest_version_counts(
+    checkout: Path, git: Git, last: str
+) -> None:
+    for tag in ("v1.2.9", "v1.2.10b3", last, "v1.2.10rc1"):
+        git("tag", tag)
+    assert version_of(checkout) == last.removeprefix("v")
+
+
+def test_a_tag_that_is_no_version_is_left_out_and_named(checkout: Path, git: Git) -> None:
+    odd = ("v1.2.4.backup", "v1.2.4-rc1", "v1.2", "v1.2.04")
+    git("tag", "v1.2.3")
+    git("commit", "--quiet", "--allow-empty", "--message=second")
+    for tag in odd:
+        git("tag", tag)
+    done = subprocess.run(
+        [sys.executable, checkout / "scripts" / "read_version.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("1.2.3+1.g")
+    for tag in odd:
+        assert f"the tag {tag} is no version" in done.stderr
+
+
+def test_files_that_differ_from_the_tag_are_no_release(checkout: Path, git: Git) -> None:
+    with (checkout / "CITATION.cff").open("a") as file:
+        file.write("title: other\n")
+    assert version_of(checkout) == "7.8.9+dirty"
+    git("tag", "v1.2.3")
+    assert version_of(checkout) == "1.2.3+dirty"
+    git("commit", "--quiet", "--all", "--message=second")
+    (checkout / "CITATION.cff").write_text("version: 7.8.9\n")
+    assert version_of(checkout) == f"1.2.3+1.g{git('rev-parse', '--short', 'HEAD')}.dirty"
+
+
+def test_a_clone_without_the_tags_of_its_past_tells_its_commit(
+    checkout: Path, git: Git, tmp_path: Path
+) -> None:
+    git("tag", "v1.2.3")
+    git("commit", "--quiet", "--allow-empty", "--message=second")
+    shallow = tmp_path / "shallow"
+    run("git", "clone", "--quiet", "--depth=1", checkout.as_uri(), shallow)
+    assert version_of(shallow) == f"7.8.9+g{git('rev-parse', '--short', 'HEAD')}"
+
+
+def test_where_git_fails_the_version_is_none_of_a_release(checkout: Path, git: Git) -> None:
+    git("tag", "v1.2.3")
+    (checkout / ".git" / "HEAD").unlink()  # as git sees a link to where no checkout is any more
+    done = subprocess.run(
+        [sys.executable, checkout / "scripts" / "read_version.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "7.8.9+unknown"
+    assert "not a git repository" in done.stderr
+
+
+def test_a_git_that_runs_another_checkout_is_not_asked_about_that(
+    checkout: Path, git: Git, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook of git sets these variables for all that it starts."""
+    git("tag", "v1.2.3")
+    other = tmp_path / "other"
+    run("git", "init", "--quiet", other)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert version_of(checkout) == "1.2.3"
+
+
+def test_citation_may_tell_the_next_release_before_its_tag(checkout: Path, git: Git) -> None:
+    git("tag", "v7.8.8")
+    assert version_of(checkout) == "7.8.8"
+    with pytest.raises(AssertionError):
+        assert_one_version(version_of(checkout), checkout / "CITATION.cff")
+    git("commit", "--quiet", "--allow-empty", "--message=to release")
+    assert_one_version(version_of(checkout), checkout / "CITATION.cff")
+    git("tag", "v7.8.9")
+    assert_one_version(version_of(checkout), checkout / "CITATION.cff")
 
 
 def test_the_version_of_a_source_distribution_is_the_one_that_it_was_made_as(

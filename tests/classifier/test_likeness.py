@@ -57,6 +57,20 @@ def checker(parts) -> Checker:
     return Checker(parts[0])
 
 
+def test_pixels_of_unequal_sides_are_told_with_both(checker, parts) -> None:
+    image = parts[0].image(0)
+    (side, _) = checker.facts.pixel_size
+    stretched = make_image(
+        np.asarray(image),
+        "cyx",
+        tuple(image.c.values),
+        pixel_size={"y": side, "x": 2 * side},
+        unit="um",
+    )
+    (told,) = [item.sentence for item in checker.found(stretched) if item.kind == "pixel size"]
+    assert told == f"a pixel is {side:.3g} x {2 * side:.3g} um; trained on {side:.3g} um"
+
+
 def clipped(pixels) -> np.ndarray:
     return np.clip(np.round(pixels), 0, TOP).astype(np.uint16)
 

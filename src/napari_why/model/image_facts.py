@@ -232,7 +232,7 @@ class ImageFacts:
         now, then = PixelSize.of(image), PixelSize(*self.pixel_size, self.unit)
         if not differ_in_size(now, then):
             return []
-        return [f"a pixel is {now.y:.3g} {now.unit}; trained on {then.y:.3g} {then.unit}"]
+        return [f"a pixel is {_side(now)}; trained on {_side(then)}"]
 
 
 def differ_in_size(now: PixelSize, then: PixelSize) -> bool:

@@ -67,7 +67,8 @@ MIDDLES = (0.4, 0.8, 1.3, 2.0, 3.2, 5.7, 10.0)
 SCALE_KNOTS = (0.6, 1.5, 4.0, 10.0)
 # Levels between which a curve is straight: few, for a curve is to be told from few images.
 CURVE_LEVELS = (0.6, 0.85, 0.99)
-# The square in which structures grow or shrink: 5 pixels reach 2 beyond the border of a structure.
+# The square in which structures grow or shrink: 5 pixels reach 2 beyond the border of a structure. How
+# _largest_nearby pairs neighbours is made for 5.
 GROWTH = 5
 # Fine enough to keep the border of a structure, coarse enough for noise not to grow.
 FINEST = 0.7
