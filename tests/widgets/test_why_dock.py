@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
+from napari.qt import get_stylesheet
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
@@ -20,6 +21,7 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QPushButton,
     QScrollArea,
+    QTabWidget,
 )
 
 from napari_why.attribution import Contrast
@@ -330,6 +332,27 @@ def test_nothing_is_wider_than_the_narrowest_dock(with_classifier):
         inner = page.findChild(QScrollArea).widget()
         assert inner.minimumSizeHint().width() <= NARROWEST, name
     assert with_classifier.minimumSizeHint().width() <= NARROWEST
+
+
+def test_every_tab_can_be_read_in_the_narrowest_dock(qtbot, with_classifier):
+    why = with_classifier
+    why.setStyleSheet(get_stylesheet("dark"))  # its tabs are wider than those of Qt
+    why.resize(NARROWEST, 420)
+    with qtbot.waitExposed(why):
+        why.show()
+    read = []
+    for name in PAGES:
+        page = why.page(name)
+        why.show_page(name)
+        qtbot.wait(50)
+        for tabs in page.findChildren(QTabWidget):
+            bar = tabs.tabBar()
+            if not bar.isVisible():
+                continue
+            for index in range(bar.count()):
+                assert bar.rect().contains(bar.tabRect(index)), bar.tabText(index)
+                read.append(bar.tabText(index))
+    assert {"Exchange", "Prototypes"} <= set(read)
 
 
 def test_images_that_could_not_be_split_are_shown_and_not_trained_on(with_classifier, dataset):

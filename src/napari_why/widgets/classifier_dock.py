@@ -159,6 +159,10 @@ class ClassifierDock(Dock):
         }
         for title, page in pages.items():
             self.tabs.addTab(page, title)
+        bar = self.tabs.tabBar()
+        if bar is not None:
+            # with the room that napari's theme leaves beside titles, the last would be cut off
+            bar.setStyleSheet("QTabBar::tab { padding: 3px 2px; }")
         self.column.addWidget(self.bar)
         self.column.addWidget(self.tabs)
         self.tabs.currentChanged.connect(lambda _index: self.load_catalogue())
