@@ -161,15 +161,19 @@ def run(model: Path, plate_map: Path, root: Path, options: argparse.Namespace) -
         f"handing out: {before / 1e9:.2f} GB at most before, {most_memory(os.getpid()) / 1e9:.2f} GB with "
         f"tables and report; {TASKS_A_WORKER * max(1, options.workers)} wells at a time"
     )
-    print(
-        f"since the first well was done {clock.wall:.0f} s, of one core to hand out {clock.own / clock.wall:.2%}"
-    )
+    print(clock.describe())
 
 
 class Clock:
     """Wall time and processor time of this process, in seconds, since the first well was done."""
 
     wall = own = 0.0
+
+    def describe(self) -> str:
+        """Return a sentence: how much of one core this process took."""
+        if not self.wall:
+            return "no well was left: nothing was handed out"
+        return f"since the first well was done {self.wall:.0f} s, of one core to hand out {self.own / self.wall:.2%}"
 
     def on_event(self, event: Event) -> None:
         """Look at the clocks when a first well is done, by when workers have started, and when all are."""

@@ -11,7 +11,7 @@ active. Without DATA the scenes are those of ``napari-why benchmark truth``, who
 its recipe. Here one classifier, trained as that of ``transport``, gets a CycleGAN and a flow of as many epochs as are
 asked for: all three answer for one network with one lock. Printed for each direction and row, beside doing nothing and
 one curve of grey levels: the figures of the benchmark, the mean absolute change of each channel in grey levels, and
-processor seconds, of one thread, to train and for an image. ``transport`` is learnt with the classifier, whose seconds are told;
+processor seconds, of all threads, to train and for an image. ``transport`` is learnt with the classifier, whose seconds are told;
 without it among the methods they are those of the network alone.
 """
 

@@ -28,6 +28,19 @@ def test_without_a_truth_its_column_is_left_out() -> None:
     assert titles == ["DAPI\nsource", "DAPI\ncounterfactual", "DAPI\nchange"]
 
 
+def test_without_a_truth_the_contrast_shows_what_is_brighter_in_a_counterfactual() -> None:
+    dark = np.arange(64, dtype=np.uint16).reshape(1, 8, 8)
+    bright = dark + 1000
+    (without,) = {
+        axes.images[0].get_clim()
+        for axes in draw_side_by_side([Shown("a", dark, bright)], ("DAPI",)).axes[:2]
+    }
+    assert without[0] <= 1
+    assert without[1] >= 1062
+    known = draw_side_by_side([Shown("a", dark, bright, np.zeros((1, 8, 8)))], ("DAPI",))
+    assert known.axes[1].images[0].get_clim()[1] <= 63  # what a wrong counterfactual adds is white
+
+
 def test_pictures_of_a_benchmark(finished: Finished, tmp_path) -> None:
     data = EffectData(PROTOCOL, "depolarisation", 0)
     written = write_pictures(data, finished.results, tmp_path, ("TRUTH", "transport"))

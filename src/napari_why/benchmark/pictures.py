@@ -52,7 +52,8 @@ def draw_side_by_side(rows: Sequence[Shown], channels: Sequence[str], title: str
     """Draw source, counterfactual, change and true change of every channel.
 
     All images of a channel have one contrast: that of the sources, widened to what the truth
-    asks for where it is known; what a counterfactual has beyond is black or white. All changes,
+    asks for where it is known (what a counterfactual has beyond is black or white), else to what
+    the counterfactuals ask for. All changes,
     of all channels and rows, have one symmetric scale that nothing exceeds, drawn beside them;
     they are shown as averages over 3 x 3 pixels, as they are scored.
 
@@ -138,7 +139,12 @@ def _draw_row(
 
 def _contrast(rows: Sequence[Shown], channel: int) -> tuple[float, float]:
     images = [row.source[channel] for row in rows]
-    images += [row.source[channel] + row.truth[channel] for row in rows if row.truth is not None]
+    images += [
+        row.counterfactual[channel]
+        if row.truth is None
+        else row.source[channel] + row.truth[channel]
+        for row in rows
+    ]
     limits = [contrast_limits(image) for image in images]
     return min(low for low, _ in limits), max(high for _, high in limits)
 
