@@ -9,14 +9,17 @@ Usage, with a display or under Xvfb::
     xvfb-run -a -s "-screen 0 1366x768x24" python docs/make_start_screenshots.py FOLDER [--steps N] [--images IMAGES]
 
 ``--steps`` ends the tour after so many pictures. ``--images`` is a folder with one sub-folder for each class;
-by default images are simulated into a temporary one, and the network is trained in the window.
+by default images are simulated into one that is removed at the end, and the network is trained in the window.
 """
 
 import argparse
+import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -46,6 +49,8 @@ from napari_why.widgets.why_dock import WhyDock
 
 # Enough that wells can be split, and few enough to be trained on while one looks.
 IMAGES, SIZE, EPOCHS = 96, 64, 12
+# Of the simulated images, by names that a picture shows: no other at each run.
+EXPERIMENT, PLATE = "experiment1", "plate1"
 # px: of larger images, so that a processor trains on them in minutes
 LARGEST = 96
 RING, GAP, WIDTH = "#ff9f1c", 4, 3  # px
@@ -169,6 +174,33 @@ class Tour(Guide):
         sys.stdout.write(f"{passed:6.1f} s, processor {time.process_time():6.1f} s: {name}\n")
         sys.stdout.flush()
 
+    def save(self, picture: Image.Image, file: Path) -> None:
+        """Write a picture in its own colours: the page names those of rings, classes and evidence."""
+        picture.save(file, optimize=True)
+
+
+@contextmanager
+def simulated_images() -> Iterator[Path]:
+    """Simulate images into a folder of a fixed name, and remove it at the end.
+
+    Yields
+    ------
+    Path
+        With one sub-folder for each class.
+
+    Raises
+    ------
+    FileExistsError
+        There is such a folder, which may be somebody else's: it has to be removed by hand.
+    """
+    place = Path(gettempdir()) / EXPERIMENT
+    place.mkdir(mode=0o700)
+    try:
+        simulate_to_folder(place / PLATE, IMAGES, size=SIZE)
+        yield place / PLATE
+    finally:
+        shutil.rmtree(place)
+
 
 def bring_into_view(widget: QWidget) -> bool:
     """Scroll to a widget; tell whether all of it is seen."""
@@ -266,10 +298,7 @@ def change(tour: Tour) -> None:
 
 def main(folder: Path, steps: int, images: Path | None) -> None:
     """Go through the tour, or its first steps."""
-    with TemporaryDirectory(prefix="images-") as place:
-        data = images or Path(place) / "plate1"
-        if images is None:
-            simulate_to_folder(data, IMAGES, size=SIZE)
+    with simulated_images() if images is None else nullcontext(images) as data:
         tour = Tour(folder, steps)
         try:
             open_dock(tour)
