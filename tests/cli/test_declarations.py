@@ -4,9 +4,12 @@ import builtins
 import importlib
 import json
 import math
+import operator
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -156,10 +159,20 @@ def test_a_failure_of_the_rooms_own_is_raised() -> None:
         read_declarations(lambda: 1 // 0)
 
 
-@pytest.mark.parametrize("use", [bool, int, float, str, len, iter, list, math.floor, "{}".format])
+@pytest.mark.parametrize(
+    "use", [bool, int, float, str, len, iter, list, math.floor, "{}".format, repr]
+)
 def test_a_stand_in_has_no_value(use) -> None:
     with pytest.raises(TypeError):
         use(StandIn().number * 2)
+
+
+@pytest.mark.parametrize("compare", [operator.eq, operator.ne, lambda one, other: one in (other,)])
+def test_a_stand_in_is_compared_with_nothing(compare) -> None:
+    with pytest.raises(TypeError):
+        compare(StandIn(), 3)
+    with pytest.raises(TypeError):
+        compare(3, StandIn())
 
 
 @pytest.fixture
@@ -233,6 +246,88 @@ def test_bases_decorators_and_values_are_what_they_name(house) -> None:
     assert turn.marked
     assert values == [{"a", "b", "c"}, {"a", "b", "c"}, [3, (3, {"by": 3})]]
     assert set(loaded) == {"method", "deep", "deepest"}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "SIZE == 3", "3 != SIZE", "SIZE in (1, 2, 3)", "SIZE == SAME", "SIZE < 4", "SIZE >= KIND_OF[0]",
+        "repr(KIND)", "'%r' % (KIND,)", "f'{SIZE:03}'", "str(KIND)", "bool(EMPTY)", "len(KIND)",
+        "[*KIND_OF]", "3 in KIND_OF", "(SIZE * 2, 2 ** SIZE, -SIZE, 7 % SIZE, SIZE - SAME)", "range(SIZE)[-1]",
+        "KIND + 'b'", "float(SIZE) + int(SIZE)", "(SIZE, [KIND], POINT(SIZE, 2), HELD(SIZE))",
+        "{'a': 'yes'}.get(KIND)", "match(KIND)",
+        "{SIZE, SAME, 3}", "frozenset([SIZE])", "{SIZE: KIND}", "3 in {SIZE}",
+    ],
+)  # fmt: skip
+def test_what_is_done_with_a_late_name_is_done_with_what_it_names(house, told: str) -> None:
+    house(
+        {
+            "deep": "SIZE = SAME = 3\nKIND = 'a'\nKIND_OF = [3, 4]\nEMPTY = ''",
+            "method": (
+                "from collections import namedtuple\nfrom dataclasses import dataclass, field\n"
+                "from HOUSE.deep import SIZE, SAME, KIND, KIND_OF, EMPTY\n"
+                "POINT = namedtuple('POINT', 'x y')\n"
+                "@dataclass\nclass HELD:\n size: int\n twice: int = field(init=False, default=2)\n"
+                " def __eq__(self, other): return self.size == other.size\n"
+                "def match(kind):\n match kind:\n  case 'a': return 'known'\n  case _: return 'unknown'\n"
+                f"TOLD = {told}\n"
+            ),
+        }
+    )
+    ask = ask_house("method", "TOLD")
+    (early,), _ = read_early(ask)
+    (told_later,), _ = ask()
+    assert early == told_later
+    assert repr(early) == repr(told_later)
+
+
+def test_a_name_of_none_that_is_there_is_none(house) -> None:
+    house(
+        {
+            "deep": "NONE = None",
+            "method": "import HOUSE.deep\nfrom HOUSE.deep import NONE\nA = NONE is None",
+        }
+    )
+    (is_none,), _ = read_early(ask_house("method", "A"))
+    assert is_none
+
+
+@pytest.mark.parametrize("told", [{StandIn()}, frozenset([StandIn()]), {StandIn(): 1}])
+def test_a_stand_in_in_a_set_or_as_a_key_is_refused(told) -> None:
+    with pytest.raises(TypeError, match="found a stand-in"):
+        read_early(lambda: told)
+
+
+def test_all_names_of_a_module_and_the_module_itself_are_imported_at_once(house) -> None:
+    house(
+        {
+            "deep": "SIZE = 3",
+            "method": (
+                "from HOUSE.deep import *\nmodule = __import__('HOUSE.deep', fromlist=['SIZE'])\n"
+                "TOLD = [SIZE, type(module).__name__]\n"
+            ),
+        }
+    )
+    (told,), _ = read_early(ask_house("method", "TOLD"))
+    assert told == [3, "module"]
+
+
+def test_threads_that_read_leave_imports_as_they_were() -> None:
+    """The second one waits; without that it would leave the first one's import for good."""
+    before = builtins.__import__
+    first_reads, second_reads = Event(), Event()
+
+    def read_first() -> bool:
+        first_reads.set()
+        return second_reads.wait(0.2)  # in vain: it must not begin
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(read_early, read_first)
+        assert first_reads.wait(30)
+        second = threads.submit(read_early, lambda: second_reads.set() or first.result())
+        assert not first.result()
+        assert not second.result()
+    assert builtins.__import__ is before
 
 
 def test_a_file_is_imported_without_its_room_and_the_room_with_its_files(house) -> None:

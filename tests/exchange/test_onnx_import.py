@@ -2,6 +2,8 @@
 
 import copy
 import pickle
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -16,6 +18,7 @@ from napari_why.counterfactuals import counterfactual, verdict
 from napari_why.model import Classifier
 from napari_why.networks import FOREIGN, NETWORKS, build_network
 from napari_why.networks.onnx_network import onnx_network
+from napari_why.networks.onnx_session import are_equal
 
 from .conftest import SIZE, external, make_classifier, probabilities
 
@@ -240,6 +243,41 @@ def test_content_that_is_changed_in_place_is_computed(imported) -> None:
     torch.testing.assert_close(network(x).flip(1), before)
     network.load_state_dict(imported.network.state_dict())
     assert torch.equal(network(x), before)
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 24, 31])
+@pytest.mark.parametrize("offset", [0, 3, 8])
+def test_every_byte_of_a_file_is_compared(length, offset) -> None:
+    content = torch.arange(offset + length, dtype=torch.uint8)[offset:]
+    assert are_equal(content, content.clone())
+    assert not are_equal(content, torch.zeros(length + 1, dtype=torch.uint8))
+    for place in range(length):
+        other = content.clone()
+        other[place] ^= 128
+        assert not are_equal(content, other), place
+        assert not are_equal(other, content), place
+
+
+def test_content_is_compared_eight_bytes_at_once_and_by_threads_side_by_side(
+    imported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = copy.deepcopy(imported.network)
+    x = torch.ones(1, 2, SIZE, SIZE)
+    before = network(x)
+    equal, both, compared = torch.equal, threading.Barrier(2), []
+
+    def compare(one: torch.Tensor, other: torch.Tensor) -> bool:
+        if one.dtype == torch.int64:
+            both.wait(30)  # fails where the other thread is kept out meanwhile
+        compared.append(len(one))
+        return equal(one, other)
+
+    monkeypatch.setattr(torch, "equal", compare)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(network, [x, x]))
+    assert all(equal(item, before) for item in found)
+    length = len(network.content)
+    assert sorted(compared) == sorted([length // 8, length % 8] * 2)
 
 
 def test_it_is_built_by_its_name_and_offered_for_no_training(imported) -> None:

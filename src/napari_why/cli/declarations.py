@@ -15,6 +15,7 @@ asked of it than to stand in an annotation, as lazy imports will do of themselve
 """
 
 import builtins
+import operator
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, module_from_spec
 from inspect import isclass, isfunction
+from threading import RLock
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -58,6 +60,9 @@ LIBRARIES = (
     "xarray",
     "zarr",
 )
+
+# Held while a thread reads: how names and libraries are imported is of the whole process.
+_READING = RLock()
 
 
 def read_declarations(declare: Callable[[], Described]) -> Described:
@@ -93,7 +98,7 @@ def read_early(declare: Callable[[], Described]) -> Described:
         Something is told of a value that a library has.
     """
     # no collection: modules leave next to no garbage, and to look for it takes an eighth of the time
-    with stand_ins(LIBRARIES), late_names(), no_collection(), warnings.catch_warnings():
+    with _READING, stand_ins(LIBRARIES), late_names(), no_collection(), warnings.catch_warnings():
         # by which a registry tells that it left out another package
         warnings.simplefilter("error", UserWarning)
         described: Described = _settle(declare())
@@ -107,11 +112,15 @@ def _settle(fact: Any) -> Any:
     if isinstance(fact, StandIn):
         raise TypeError("found a stand-in for a value; expected what a declaration tells itself")
     if isinstance(fact, Mapping):
-        return {name: _settle(item) for name, item in fact.items()}
-    if isinstance(fact, list | tuple):
+        return {_settle(name): _settle(item) for name, item in fact.items()}
+    if isinstance(fact, tuple) and hasattr(
+        fact, "_fields"
+    ):  # a named one takes its items one by one
+        return type(fact)(*map(_settle, fact))
+    if isinstance(fact, list | tuple | set | frozenset):
         return type(fact)(map(_settle, fact))
     if is_dataclass(fact) and not isinstance(fact, type):
-        before = {item.name: getattr(fact, item.name) for item in fields(fact)}
+        before = {item.name: getattr(fact, item.name) for item in fields(fact) if item.init}
         return replace(fact, **{name: _settle(item) for name, item in before.items()})
     return fact
 
@@ -171,7 +180,14 @@ class StandIn:
     __or__ = __ror__ = __neg__ = __add__ = __radd__ = __sub__ = __rsub__ = _calculate
     __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __pow__ = __rpow__ = _calculate
     # What has items is gone through otherwise, without an end.
-    __iter__ = None
+    __iter__: Any = None
+    # As an annotation it is put by in tables of typing.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> Any:
+        if self is other or _is_of_typing(other):
+            return NotImplemented
+        raise TypeError("a stand-in equals nothing and differs from nothing")
 
     def __bool__(self) -> bool:
         raise TypeError("a stand-in is neither true nor false")
@@ -179,12 +195,40 @@ class StandIn:
     def __str__(self) -> str:
         raise TypeError("a stand-in is no text")
 
+    __repr__ = __str__
+
+
+def _is_of_typing(other: object) -> bool:
+    """Tell whether something is a form of annotations, which typing compares every annotation with."""
+    return type(other).__module__ == "typing"
+
+
+def _through(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method that does an operation with what a late name names, and with what others name."""
+
+    def calculate(self: "LateName", *others: Any) -> Any:
+        return operation(self.__value__, *map(_value_of, others))
+
+    return calculate
+
+
+def _reflected(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the method of an operation whose second operand is the late name."""
+
+    def calculate(self: "LateName", other: Any) -> Any:
+        return operation(_value_of(other), self.__value__)
+
+    return calculate
+
 
 class LateName(StandIn):
     """A name that a file of this package imports from another, which is not imported until it must be.
 
     A decorator, a base class, the entries of a registry need it: there it is what it names. As an
     annotation it is like an alias of a type (PEP 695), evaluated by who asks for its ``__value__``.
+
+    Compared, put into a set, calculated with, gone through and written it is what it names. Only ``is`` cannot know: a name
+    of None is not None before it is imported.
     """
 
     def __init__(self, find: Callable[[], Any]) -> None:
@@ -208,14 +252,35 @@ class LateName(StandIn):
         """Let a subclass have it as its base."""
         return (self.__value__,)
 
-    def __getitem__(self, item: Any) -> Any:
-        return self.__value__[item]
-
     def __or__(self, other: Any) -> "LateName":
         return LateName(lambda: self.__value__ | _value_of(other))
 
     def __ror__(self, other: Any) -> "LateName":
         return LateName(lambda: other | self.__value__)
+
+    def __eq__(self, other: object) -> Any:
+        if self is other or _is_of_typing(other):
+            return NotImplemented
+        return self.__value__ == _value_of(other)
+
+    def __hash__(self) -> int:
+        return hash(self.__value__)
+
+    def __format__(self, how: str) -> str:
+        return format(self.__value__, how)
+
+    __getitem__, __contains__, __len__ = map(_through, (operator.getitem, operator.contains, len))
+    __iter__, __bool__, __str__, __repr__ = map(_through, (iter, bool, str, repr))
+    __int__, __float__, __index__ = map(_through, (int, float, operator.index))
+    __lt__, __le__ = map(_through, (operator.lt, operator.le))
+    __gt__, __ge__ = map(_through, (operator.gt, operator.ge))
+    __neg__, __add__, __sub__ = map(_through, (operator.neg, operator.add, operator.sub))
+    __mul__, __truediv__, __pow__ = map(_through, (operator.mul, operator.truediv, operator.pow))
+    __floordiv__, __mod__ = map(_through, (operator.floordiv, operator.mod))
+    __radd__, __rsub__ = map(_reflected, (operator.add, operator.sub))
+    __rmul__, __rtruediv__ = map(_reflected, (operator.mul, operator.truediv))
+    __rpow__, __rfloordiv__ = map(_reflected, (operator.pow, operator.floordiv))
+    __rmod__ = _reflected(operator.mod)
 
 
 def _value_of(found: Any) -> Any:
@@ -235,7 +300,9 @@ def late_names() -> Iterator[None]:
         fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> Any:
-        if not fromlist or level or _top(name) != PACKAGE:
+        # "*" takes all names there are; a call of __import__ without globals wants the module itself
+        whole = not fromlist or "*" in fromlist or globals is None
+        if whole or level or _top(name) != PACKAGE:
             return plain(name, globals, locals, fromlist or (), level)
         # at the top of a file they are the same, within a function the locals are its own
         return _Names(name, late=locals is globals)
@@ -259,9 +326,10 @@ class _Names:
         if name.startswith("__"):  # of the module itself, as importlib asks for its path
             return getattr(import_module(self._module), name)
         module = sys.modules.get(self._module)
-        there = None if module is None else vars(module).get(name)
-        if there is not None and not isinstance(there, LateName):
-            return there
+        if module is not None and name in vars(module):
+            there = vars(module)[name]  # maybe None
+            if not isinstance(there, LateName):
+                return there
         late = LateName(lambda: self._find(name))
         return late if self._late else late.__value__
 

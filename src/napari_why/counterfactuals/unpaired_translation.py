@@ -17,20 +17,18 @@ from napari_why.networks.network import InvertibleNetwork
 if TYPE_CHECKING:
     from napari_why.model import Classifier
 
-ADVICE = {
-    TRANSLATION: "train it with napari_why.fit_translation(classifier, dataset)",
-    FLOW_OF_CLASSES: "train it with napari_why.fit_flow(classifier, dataset)",
-}
+FIT_TRANSLATION = "train it with napari_why.fit_translation(classifier, dataset)"
+FIT_FLOW = "train it with napari_why.fit_flow(classifier, dataset)"
 
 
-def lacks(name: str) -> Callable[["Classifier"], str | None]:
+def lacks(name: str, advice: str) -> Callable[["Classifier"], str | None]:
     """Return what says that a classifier has no translators, or no flow, between its classes."""
 
     def missing(classifier: "Classifier") -> str | None:
         statistics = classifier.latent_statistics
         if statistics is not None and name in statistics.parts:
             return None
-        return f"this classifier has no {name} between its classes; {ADVICE[name]}"
+        return f"this classifier has no {name} between its classes; {advice}"
 
     return missing
 
@@ -40,7 +38,7 @@ def lacks(name: str) -> Callable[["Classifier"], str | None]:
     source="Zhu et al. 2017, arXiv:1703.10593",
     caution="Translation makes images that pass for those of the class, and may add or take away what "
     "the class has nothing to do with (Cohen, Luck & Honari 2018): what it invents is no evidence.",
-    missing=lacks(TRANSLATION),
+    missing=lacks(TRANSLATION, FIT_TRANSLATION),
 )
 def translation(
     network: InvertibleNetwork,
@@ -81,7 +79,7 @@ def translation(
     translators = statistics.parts.get(TRANSLATION)
     if not isinstance(translators, ClassTranslators):
         raise UnsupportedNetworkError(
-            f"translation: found a classifier without translators; {ADVICE[TRANSLATION]}"
+            f"translation: found a classifier without translators; {FIT_TRANSLATION}"
         )
     return _path(network, translators, image, translators.translate(image, source, target))
 
@@ -91,7 +89,7 @@ def translation(
     source="Lipman et al. 2023, arXiv:2210.02747; inversion: Song, Meng & Ermon 2021, arXiv:2010.02502",
     caution="A flow makes what the same noise is in images of the other class; that this is the same "
     "specimen is an assumption, and what it invents is no evidence.",
-    missing=lacks(FLOW_OF_CLASSES),
+    missing=lacks(FLOW_OF_CLASSES, FIT_FLOW),
 )
 def flow(
     network: InvertibleNetwork,
@@ -136,9 +134,7 @@ def flow(
     """
     found = statistics.parts.get(FLOW_OF_CLASSES)
     if not isinstance(found, ClassFlow):
-        raise UnsupportedNetworkError(
-            f"flow: found a classifier without one; {ADVICE[FLOW_OF_CLASSES]}"
-        )
+        raise UnsupportedNetworkError(f"flow: found a classifier without one; {FIT_FLOW}")
     moved = found.translate(image, source, target, integration_steps)
     return _path(network, found, image, moved)
 

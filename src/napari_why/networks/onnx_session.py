@@ -1,6 +1,7 @@
 """ONNX files as data: checked to be nothing else, and given to onnxruntime on the processor."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # Operations that come with onnxruntime itself; what is defined in the file is made of them.
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+# Bytes that are compared at once, as the whole number that they make: byte by byte takes several times as long
+TOGETHER = 8
 # Of onnxruntime's severities: what it writes to the terminal beside raising it is left out
 FATAL_ONLY = 4
 
@@ -109,8 +112,7 @@ class OnnxSession:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._session: onnxruntime.InferenceSession | None = None
-        self._begun_on: Tensor | None = None
+        self._begun: _Begun | None = None
 
     def __deepcopy__(self, memo: Any) -> "OnnxSession":
         """Return a new one, of a network that may get other content."""
@@ -123,8 +125,9 @@ class OnnxSession:
     def of(self, content: Tensor) -> "onnxruntime.InferenceSession":
         """Return what computes the graph of a file, as the content is now.
 
-        Content can be loaded, or changed in place as any tensor of a network; so it is compared each time
-        with a copy of what the session was begun on, which reads every byte of it once.
+        Content can be loaded, or changed in place as any tensor of a network, through an array that shares
+        its memory too; so it is compared each time with a copy of what the session was begun on, which reads
+        every byte of it once. Threads compare at once: they wait for each other only where one begins.
 
         Parameters
         ----------
@@ -135,15 +138,55 @@ class OnnxSession:
         ModelFileError
             onnxruntime cannot compute it; see also :func:`check_onnx`.
         """
+        begun = self._begun
+        if begun is not None and begun.is_of(content):
+            return begun.session
         with self._lock:
-            if self._begun_on is not None and self._begun_on.device != content.device:
-                self._begun_on = self._begun_on.to(content.device)
-            same = self._begun_on is not None and torch.equal(self._begun_on, content)
-            if self._session is None or not same:
-                self._session = None  # of what cannot be computed the one before is not kept
-                self._session = open_onnx(content.cpu().numpy().tobytes(), "the ONNX network")
-                self._begun_on = content.detach().clone()
-            return self._session
+            # another thread may have begun on it since
+            if self._begun is None or self._begun is begun or not self._begun.is_of(content):
+                self._begun = None  # of what cannot be computed the one before is not kept
+                kept = content.detach().clone()
+                session = open_onnx(kept.cpu().numpy().tobytes(), "the ONNX network")
+                self._begun = _Begun(kept, session)
+            return self._begun.session
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What computes a file, and the bytes that it was begun on."""
+
+    content: Tensor
+    session: "onnxruntime.InferenceSession"
+
+    def is_of(self, content: Tensor) -> bool:
+        """Tell whether it computes this content; one on another device it is begun anew on."""
+        return self.content.device == content.device and are_equal(self.content, content)
+
+
+def are_equal(one: Tensor, other: Tensor) -> bool:
+    """Tell whether two files, on one device, have the same bytes.
+
+    Parameters
+    ----------
+    one, other : Tensor, shape (bytes,), uint8
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> one = torch.arange(20, dtype=torch.uint8)
+    >>> are_equal(one, one.clone()), are_equal(one, one.flip(0))
+    (True, False)
+    """
+    if one.shape != other.shape:
+        return False
+    if any(item.stride() != (1,) or item.storage_offset() % TOGETHER for item in (one, other)):
+        return torch.equal(one, other)  # a part of another tensor cannot be seen as whole numbers
+    end = len(one) - len(one) % TOGETHER
+    numbers = [item[:end].view(torch.int64) for item in (one, other)]
+    return torch.equal(*numbers) and torch.equal(one[end:], other[end:])
 
 
 def open_onnx(content: bytes, where: str) -> "onnxruntime.InferenceSession":
