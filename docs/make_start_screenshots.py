@@ -13,10 +13,13 @@ by default images are simulated into a temporary one, and the network is trained
 """
 
 import argparse
+import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
@@ -264,10 +267,21 @@ def change(tour: Tour) -> None:
     tour.take("series")
 
 
+@contextmanager
+def folder_of_images() -> Iterator[Path]:
+    """Make a temporary folder with a plain name, since a picture shows it; remove it afterwards."""
+    place = Path(gettempdir()) / "microscope"
+    place.mkdir()  # never one that is there: it may be somebody's
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place)
+
+
 def main(folder: Path, steps: int, images: Path | None) -> None:
     """Go through the tour, or its first steps."""
-    with TemporaryDirectory(prefix="images-") as place:
-        data = images or Path(place) / "plate1"
+    with folder_of_images() as place:
+        data = images or place / "plate1"
         if images is None:
             simulate_to_folder(data, IMAGES, size=SIZE)
         tour = Tour(folder, steps)

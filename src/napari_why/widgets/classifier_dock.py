@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # Steps of a bar of probability, for Qt's bars count in whole numbers: as fine as the three digits
 # that stand on it.
 WHOLE = 1000
+# Less beside the titles than napari's 7 pixels, so that all of them fit into a dock of the usual width.
+CLOSE_TABS = "QTabBar::tab { padding: 3px; margin: 0px 1px 0px 0px; min-width: 0px; }"
 
 
 class PredictPanel(Panel):
@@ -159,6 +161,7 @@ class ClassifierDock(Dock):
         }
         for title, page in pages.items():
             self.tabs.addTab(page, title)
+        self.tabs.tabBar().setStyleSheet(CLOSE_TABS)
         self.column.addWidget(self.bar)
         self.column.addWidget(self.tabs)
         self.tabs.currentChanged.connect(lambda _index: self.load_catalogue())
