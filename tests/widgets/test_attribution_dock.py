@@ -1,5 +1,8 @@
 """The Attribution dock, run on a real classifier."""
 
+from itertools import combinations
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from matplotlib.backend_bases import MouseEvent
@@ -8,8 +11,10 @@ from qtpy.QtCore import Qt
 from napari_why.attribution import METHODS, Method
 from napari_why.core.record import Record
 from napari_why.sessions import state_of
+from napari_why.sessions.attribution import Compared
 from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.dock import NARROWEST
+from napari_why.widgets.plot import MapGrid
 
 
 @pytest.fixture
@@ -122,6 +127,27 @@ def test_a_number_of_the_embedding_and_the_similarity_to_a_file(
     assert "similarity to" in explaining.result_label.text()
     # of the same image: nothing makes it more alike
     assert "that is explained is 1." in explaining.result_label.text()
+
+
+def test_what_stands_around_the_maps_of_two_rows_does_not_touch(qtbot, viewer):
+    """Two lines below a map, and two above the next one."""
+    maps = SimpleNamespace(result=SimpleNamespace(joint=np.eye(8)))
+    judged = SimpleNamespace(deletion=SimpleNamespace(beaten=9, random_drops=range(10)))
+    found = [Compared("integrated_gradients", maps, judged)] * 6
+    grid = MapGrid(viewer, found, lambda _: "Integrated gradients")
+    qtbot.addWidget(grid)
+    grid.resize(300, grid.height())
+    grid.show()
+    renderer = grid.get_renderer()
+    places = [
+        text.get_window_extent(renderer)
+        for axes in grid.panels
+        for text in (axes.title, *axes.texts)
+    ]
+    assert len(places) == 12
+    assert not any(one.overlaps(other) for one, other in combinations(places, 2))
+    assert all(grid.figure.bbox.y0 <= one.y0 and one.y1 <= grid.figure.bbox.y1 for one in places)
+    grid.release()
 
 
 def test_methods_are_compared_and_one_is_kept(qtbot, explaining, viewer):

@@ -47,6 +47,15 @@ def learning(dock, viewer, dataset):
     return widget
 
 
+def test_the_titles_of_the_tabs_take_little_more_than_their_words(dock, viewer):
+    """Or they do not all fit into a dock of the usual width, and the last are cut."""
+    bar = dock(ClassifierDock, viewer).tabs.tabBar()
+    words = bar.fontMetrics()
+    for index in range(bar.count()):
+        beside = bar.tabRect(index).width() - words.horizontalAdvance(bar.tabText(index))
+        assert beside <= 10, bar.tabText(index)
+
+
 def test_training_shares_the_classifier_with_the_other_docks(learning, dock, viewer):
     other = dock(AttributionDock, viewer)
     training = tiny_training(learning)
