@@ -12,7 +12,7 @@ class _Stillness:
     """How many blocks of this process want no collection now, and whether to go on after the last."""
 
     # entered anew by its own thread where a collection that begins within calls what opens such a block
-    lock: RLock = field(default_factory=RLock)  # type: ignore[valid-type]
+    lock: RLock = field(default_factory=RLock)
     blocks: int = 0
     collecting: bool = False
 
