@@ -23,6 +23,8 @@ LOCAL = "local"
 NEVER = "365 days"
 # What a client says of itself while it has a scheduler.
 CONNECTED = "running"
+# What it says once it has given the scheduler up: it answers nothing then but errors of its own insides.
+CLOSED = "closed"
 # Tasks that a worker ended last, and still knows: their results may be on the way, for milliseconds.
 KEPT = 1000
 
@@ -113,6 +115,7 @@ class ClusterExecutor(Executor):
         WhyError
             The scheduler has gone.
         """
+        self._check()
         try:
             return sum(self._client.nthreads().values())
         except OSError as error:
@@ -132,7 +135,13 @@ class ClusterExecutor(Executor):
         -------
         Future
             Its ``cancel`` gives a task up that nobody may have begun; for others see :meth:`cancel`.
+
+        Raises
+        ------
+        WhyError
+            The scheduler has gone.
         """
+        self._check()
         name = f"{_name_of(function)}-{uuid4().hex}"
         found: _ClusterFuture[R] = _ClusterFuture(name)
         # not pure: a task is known by what it writes, and is worked on whenever it is handed over
@@ -144,14 +153,22 @@ class ClusterExecutor(Executor):
                 return
             try:
                 found.set_result(ended.result(timeout=self._patience))
-            except BaseException as error:  # noqa: BLE001 - whoever waits for the result has to get it
+            except BaseException as raised:  # noqa: BLE001 - whoever waits for the result has to get it
                 # the client cancels all it had handed over when the scheduler has gone: no worker died of that
-                here = self._client.status == CONNECTED
-                found.set_exception(error if here else self._scheduler_gone())
+                if self._client.status == CONNECTED:
+                    found.set_exception(raised)
+                    return
+                gone = self._scheduler_gone()
+                gone.__cause__ = raised  # maybe of the task itself
+                found.set_exception(gone)
 
         found.add_done_callback(lambda one: remote.cancel() if one.cancelled() else None)
         remote.add_done_callback(settle)
         return found
+
+    def _check(self) -> None:
+        if self._client.status == CLOSED:
+            raise self._scheduler_gone()
 
     def _scheduler_gone(self) -> WhyError:
         return WhyError(
