@@ -22,7 +22,20 @@ FIT_FLOW = "train it with napari_why.fit_flow(classifier, dataset)"
 
 
 def lacks(name: str, advice: str) -> Callable[["Classifier"], str | None]:
-    """Return what says that a classifier has no translators, or no flow, between its classes."""
+    """Return what says that a classifier has no translators, or no flow, between its classes.
+
+    Parameters
+    ----------
+    name : str
+        Of the part, as statistics keep it.
+    advice : str
+        How to come by it.
+
+    Returns
+    -------
+    callable
+        Takes a classifier, and returns a sentence, or None where it has that part.
+    """
 
     def missing(classifier: "Classifier") -> str | None:
         statistics = classifier.latent_statistics
