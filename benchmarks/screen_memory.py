@@ -31,8 +31,8 @@ from threading import Thread
 import numpy as np
 import psutil
 import tifffile
+from screen_workers import fit_briefly
 
-import napari_why as why
 from napari_why.core.events import Advanced, Event, Finished
 from napari_why.core.executors import TASKS_A_WORKER
 from napari_why.screening import Engine, screen
@@ -115,18 +115,7 @@ def write_sparse(path: Path, header: bytes, band: bytes, pixels: int) -> None:
 def learn(folder: Path) -> Path:
     """Fit and save a classifier."""
     learnt = simulate(16, classes=("diseased", "healthy"), size=SIZE, wells=8).split(seed=0)
-    classifier = why.fit(
-        learnt,
-        "iresnet",
-        size=SIZE,
-        epochs=1,
-        threads=1,
-        pixel_maps=False,
-        lock="none",
-        second_network=False,
-        on_event=why.quiet,
-    )
-    return classifier.save(folder, overwrite=True)
+    return fit_briefly(learnt, SIZE).save(folder, overwrite=True)
 
 
 def run(model: Path, plate_map: Path, root: Path, options: argparse.Namespace) -> None:

@@ -31,6 +31,7 @@ import numpy as np
 import napari_why as why
 from napari_why.core.executors import Engine, compute_each
 from napari_why.core.whole_files import atomic_path
+from napari_why.model import Classifier
 from napari_why.screening import ScreenOptions, plan_screen
 from napari_why.screening.plan import WellTask
 from napari_why.screening.work import WorkSetting, screen_well
@@ -103,15 +104,12 @@ def measure_real(options: argparse.Namespace) -> None:
             )
 
 
-def prepare(folder: Path, data: Path) -> tuple[WorkSetting, Sequence[WellTask]]:
-    """Fit a classifier to real fields, and return what workers need to screen their wells."""
-    images, plate_map = data / "images", data / "labels.csv"
-    classes = ("active", "inactive")
-    learnt = why.Dataset.from_plate(images, plate_map, label="class3", classes=classes)
-    classifier = why.fit(
-        learnt.split(seed=0),
+def fit_briefly(dataset: why.Dataset, size: int) -> Classifier:
+    """Fit an i-ResNet as `why.fit` makes it, for an epoch: what it says is not asked, and what it costs is."""
+    return why.fit(
+        dataset,
         "iresnet",
-        size=SIZE,
+        size=size,
         epochs=1,
         threads=1,
         pixel_maps=False,
@@ -119,6 +117,14 @@ def prepare(folder: Path, data: Path) -> tuple[WorkSetting, Sequence[WellTask]]:
         second_network=False,
         on_event=why.quiet,
     )
+
+
+def prepare(folder: Path, data: Path) -> tuple[WorkSetting, Sequence[WellTask]]:
+    """Fit a classifier to real fields, and return what workers need to screen their wells."""
+    images, plate_map = data / "images", data / "labels.csv"
+    classes = ("active", "inactive")
+    learnt = why.Dataset.from_plate(images, plate_map, label="class3", classes=classes)
+    classifier = fit_briefly(learnt.split(seed=0), SIZE)
     model = classifier.save(folder / "model")
     options = ScreenOptions(healthy="active", compound="label", negative="negative_control")
     plan = plan_screen([images], plate_map, options, classifier.fingerprint)

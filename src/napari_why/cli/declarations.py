@@ -113,9 +113,8 @@ def _settle(fact: Any) -> Any:
         raise TypeError("found a stand-in for a value; expected what a declaration tells itself")
     if isinstance(fact, Mapping):
         return {_settle(name): _settle(item) for name, item in fact.items()}
-    if isinstance(fact, tuple) and hasattr(
-        fact, "_fields"
-    ):  # a named one takes its items one by one
+    # a named tuple takes its items one by one
+    if isinstance(fact, tuple) and hasattr(fact, "_fields"):
         return type(fact)(*map(_settle, fact))
     if isinstance(fact, list | tuple | set | frozenset):
         return type(fact)(map(_settle, fact))

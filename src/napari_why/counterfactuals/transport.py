@@ -367,15 +367,17 @@ def _notes_of_way_back(
     source: str, target: str, found: PixelMap, choice: Choice | None
 ) -> tuple[str, ...]:
     """Say why a change is one that was learnt by undoing another, where that was the reason."""
-    scores = (choice.scores or {}) if choice is not None else {}
-    if scores.get(PART_RESPONDED) and isinstance(found, RestoringNetwork):
+    if choice is None or not isinstance(found, RestoringNetwork):
+        return ()
+    scores = choice.scores or {}
+    if scores.get(PART_RESPONDED):
         return (
             f"of {source} cells only a part seems to have responded: from {target} to {source} images of drawn "
             "cells come nearer to real ones than any one change; so this change was learnt by undoing such draws, "
             "and how sure it is, is not known",
         )
     left = scores.get(LEFT_BY_WAY_BACK)
-    if left is None or not isinstance(found, RestoringNetwork):
+    if left is None:
         return ()
     return (
         f"this change was learnt by undoing the one from {target} to {source}, which on held-out images "

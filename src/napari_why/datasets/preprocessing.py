@@ -446,10 +446,9 @@ class Preprocessing:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types that :meth:`from_dict` makes the same object of."""
         plain = asdict(self)
+        # as of all that was trained here: fingerprints stay what they were
         if self.pixel_size == NO_LENGTH:
-            del plain[
-                "pixel_size"
-            ]  # as of all that was trained here: fingerprints stay what they were
+            del plain["pixel_size"]
         return {key: list(v) if isinstance(v, tuple) else v for key, v in plain.items()}
 
     @classmethod

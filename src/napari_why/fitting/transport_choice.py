@@ -238,7 +238,8 @@ class TransportChooser:
             return []
         _stop_if(self.cancelled)
         cells = fit_responding_cells(untouched, partly, locked, cancelled=self.cancelled)
-        if not 0 < cells.share - 2 * cells.error < NEARLY_ALL_CELLS - 4 * cells.error:
+        fewest, most = cells.share - 2 * cells.error, cells.share + 2 * cells.error
+        if fewest <= 0 or most >= NEARLY_ALL_CELLS:
             return []
         self._cells[direction] = cells
         return [cells.prepare(untouched)]

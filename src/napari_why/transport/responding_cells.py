@@ -292,8 +292,8 @@ HALVES = 2
 # Keeps every place usable where nothing responds.
 SMALLEST_WEIGHT = 1e-4
 # Of as many cells as responded, those with the most evidence. Among the others are some that did not respond, or of
-# which a neighbour did: with all of them what is learnt is a smaller change (on simulated scenes by a fifteenth to
-# a tenth), and with a quarter little is known of what it looks like.
+# which a neighbour did: with all of them what is learnt is a smaller change; with a quarter little is known of what
+# it looks like.
 SUREST = 0.5
 
 
