@@ -127,7 +127,7 @@ def run(model: Path, plate_map: Path, root: Path, options: argparse.Namespace) -
         if getattr(options, name)
     }
     before = most_memory(os.getpid())
-    with watch_workers() as memory:
+    with watch_workers() as (memory, clock.looking):
         found = screen(
             model,
             root / "plate",
@@ -158,6 +158,10 @@ class Clock:
 
     wall = own = 0.0
 
+    def __init__(self) -> None:
+        # processor time that does not count, by now
+        self.looking = [0.0]
+
     def describe(self) -> str:
         """Return a sentence: how much of one core this process took."""
         if not self.wall:
@@ -166,7 +170,7 @@ class Clock:
 
     def on_event(self, event: Event) -> None:
         """Look at the clocks when a first well is done, by when workers have started, and when all are."""
-        now, used = time.perf_counter(), time.process_time()
+        now, used = time.perf_counter(), time.process_time() - self.looking[0]
         if isinstance(event, Advanced) and event.done and self._begun is None:
             self._begun = now, used
         elif isinstance(event, Finished) and self._begun is not None and not self.wall:
@@ -176,9 +180,14 @@ class Clock:
 
 
 @contextmanager
-def watch_workers() -> Iterator[dict[int, int]]:
-    """Yield a dictionary that gets the most memory of each worker by its process, in bytes."""
+def watch_workers() -> Iterator[tuple[dict[int, int], list[float]]]:
+    """Yield a dictionary that gets the most memory of each worker by its process, in bytes.
+
+    Beside it a list, whose only number is the processor time that looking took until now, in seconds: it
+    goes through all processes, and is no part of handing out.
+    """
     found: dict[int, int] = {}
+    spent = [0.0]
     stop = Signal()
 
     def look() -> None:
@@ -191,11 +200,12 @@ def watch_workers() -> Iterator[dict[int, int]]:
                         found[process.pid] = most_memory(process.pid)
                 except (psutil.Error, OSError, ValueError):  # it has ended meanwhile
                     continue
+            spent[0] = time.thread_time()
 
     thread = Thread(target=look)
     thread.start()
     try:
-        yield found
+        yield found, spent
     finally:
         stop.set()
         thread.join()

@@ -1,6 +1,8 @@
 """Tasks on a cluster of ``dask.distributed``, which is imported only where one is asked for."""
 
 import logging
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
@@ -21,6 +23,15 @@ LOCAL = "local"
 # its nanny has started another since and that one has just died too: then nobody starts the next. How
 # often a task may kill workers is bounded by itself (KilledWorker).
 NEVER = "365 days"
+# How often each process of a local cluster looks whether its own event loop answers and what its computer does:
+# every 20 and 500 ms by default, for a dashboard that nobody opens. In the process that hands out that took more
+# of a core than all that is asked for.
+LOOKS = {
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "10s",
+}
+# Seconds for which the number of workers is taken to be what it was: each question goes to the scheduler and back.
+COUNTED = 1.0
 # What a client says of itself while it has a scheduler.
 CONNECTED = "running"
 # What it says once it has given the scheduler up: it answers nothing then but errors of its own insides.
@@ -72,6 +83,7 @@ def open_cluster(
         {
             "distributed.nanny.pre-spawn-environ": dict(environment),
             "distributed.deploy.lost-worker-timeout": NEVER,
+            **LOOKS,
         }
     )
     # whatever is open by then is closed, also where what follows fails: a cluster is processes
@@ -106,9 +118,10 @@ class ClusterExecutor(Executor):
 
     def __init__(self, client: Any, patience: float) -> None:
         self._client, self._patience = client, patience
+        self._counted, self._count = -math.inf, 0
 
     def count_workers(self) -> int:
-        """Return how many tasks the workers do at a time by now.
+        """Return how many tasks the workers do at a time, now or a second ago.
 
         Raises
         ------
@@ -116,10 +129,14 @@ class ClusterExecutor(Executor):
             The scheduler has gone.
         """
         self._check()
-        try:
-            return sum(self._client.nthreads().values())
-        except OSError as error:
-            raise self._scheduler_gone() from error
+        now = time.monotonic()
+        if now - self._counted >= COUNTED:
+            try:
+                self._count = sum(self._client.nthreads().values())
+            except OSError as error:
+                raise self._scheduler_gone() from error
+            self._counted = now
+        return self._count
 
     def submit(self, function: Callable[..., R], /, *given: Any, **named: Any) -> "Future[R]":
         """Hand a task over.
