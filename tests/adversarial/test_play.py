@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from napari_why.adversarial import Game, PlayError, play
+from napari_why.adversarial.cycle_gan import CycleGame, CycleGanOptions
+from napari_why.adversarial.flow_matching import FlowGame, FlowOptions
+from napari_why.adversarial.noise2void import BlindSpotGame, BlindSpotOptions
 from napari_why.adversarial.play import Look
 from napari_why.core.console import describe_epoch
 from napari_why.core.errors import ModelFileError, ParameterError
@@ -163,6 +166,16 @@ def test_events_tell_the_epochs_and_where_it_runs(examples) -> None:
     assert heard[-1] == Finished()
     told = describe_epoch(EpochFinished(2, 9, {"generator_loss": 1.0, "discriminator_loss": 0.5}))
     assert told == "epoch 2, generator loss 1.00, discriminator loss 0.50"
+    assert describe_epoch(EpochFinished(2, 9, {"generator_loss": 1.0})) == "epoch 2, loss 1.00"
+
+
+def test_a_training_says_how_many_networks_it_trains() -> None:
+    assert tiny_game().title == "training two networks"
+    assert BlindSpotGame(BlindSpotOptions(widths="2"), 1).title == "training a network"
+    assert FlowGame(FlowOptions(widths="2"), 2, [0], 2).title == "training a network"
+    assert CycleGame(CycleGanOptions(widths="2"), 2, [0]).title == (
+        "training two translators against two discriminators"
+    )
 
 
 class Watched(Tug):

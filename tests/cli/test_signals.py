@@ -291,14 +291,17 @@ CASES = {
     ),
     **{
         f"train-{name}": Case(
-            "training two networks",
+            task,
             lambda model, data, image, out, name=name: [
                 *(f"train-{name}", model, data, "--out", out, "--epochs=50", "--widths=4,6"),
             ],
             lambda outcome, out, name=name: not load(out).latent_statistics.parts[name].complete,
             EpochFinished,
         )
-        for name in (TRANSLATION, FLOW_OF_CLASSES)
+        for name, task in (
+            (TRANSLATION, "training two translators against two discriminators"),
+            (FLOW_OF_CLASSES, "training a network"),
+        )
     },
 }
 

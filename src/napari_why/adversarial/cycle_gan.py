@@ -134,6 +134,7 @@ class CycleGame(Game):
 
     generator: nn.ModuleDict
     discriminator: nn.ModuleDict
+    title = "training two translators against two discriminators"
 
     def __init__(self, options: CycleGanOptions, channels: int, locked: Sequence[int]) -> None:
         super().__init__()

@@ -129,6 +129,12 @@ class Game(nn.Module, ABC):
     generator: nn.Module
     discriminator: nn.Module
 
+    @property
+    def title(self) -> str:
+        """What its training is called while it goes on."""
+        alone = next(self.discriminator.parameters(), None) is None
+        return "training a network" if alone else "training two networks"
+
     @abstractmethod
     def discriminator_losses(
         self, images: Tensor, labels: Tensor, random: torch.Generator
@@ -276,7 +282,7 @@ def play(
         seeded_torch(options.seed, device.name),
     ):
         on_event(events.Message(describe_place(device.name, device.reason, count)))
-        on_event(events.Started("training two networks", options.epochs * len(batches)))
+        on_event(events.Started(game.title, options.epochs * len(batches)))
         status, failure = run_guarded(loop)
         game.to("cpu")
         progress.put_into(game)

@@ -206,10 +206,11 @@ def find_blocked_window() -> Callable[[], None] | None:
 def describe_epoch(event: EpochFinished) -> str:
     """Return the epoch with its loss and accuracies, those of the validation images if there are any."""
     if "generator_loss" in event.metrics:
+        if "discriminator_loss" not in event.metrics:  # of a game of one player
+            return f"epoch {event.epoch}, loss {event.metrics['generator_loss']:.2f}"
         players = [
             f"{player} loss {event.metrics[f'{player}_loss']:.2f}"
             for player in ("generator", "discriminator")
-            if f"{player}_loss" in event.metrics
         ]
         return ", ".join([f"epoch {event.epoch}", *players])
     part = "validation" if "validation_loss" in event.metrics else "train"
