@@ -1,7 +1,7 @@
 """What handing out wells costs: tasks over real processes, or a dask cluster, and real files.
 
     python benchmarks/screen_workers.py [--workers 2 8 64] [--tasks 20] [--seconds 1.0] [--scheduler local]
-    python benchmarks/screen_workers.py --real [--workers 2] [--tasks 20] [--scheduler local] [--data FOLDER]
+    python benchmarks/screen_workers.py --real [--workers 2] [--tasks 20] [--fields 1] [--scheduler local] [--data FOLDER]
 
 A task sleeps, so that many workers fit on few cores, and writes a file as a well does, renamed when whole.
 Printed for each number of workers: the efficiency, which is the time slept over the time that the workers
@@ -10,7 +10,8 @@ to hand out; and the share of one core that the process that hands out took mean
 
 With ``--real`` a task is a well as a screen does it: a field of BBBC013 (Ljosa et al. 2012) of two
 channels of 640 x 640 pixels read and predicted by an i-ResNet as ``why.fit`` makes it, of 224 x 224 pixels and
-learnt for one epoch, textures and latents too, and its file written. One worker is measured first, and the
+learnt for one epoch, textures and latents too, and its file written; with ``--fields 9`` nine of them, the
+same one each time, since BBBC013 has one a well. One worker is measured first, and the
 efficiency is the number of wells that several do in a second, over that of one and their number, from the
 moment at which the last of them has done its first well, for which it loads the classifier. Printed beside it
 is what a well takes a processor: where cores share caches and memory, or are busy with other work, that is
@@ -22,9 +23,11 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import cycle
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -60,10 +63,10 @@ def work(folder: str, seconds: float, task: int) -> Done:
     return Done(os.getpid(), begun, time.time(), time.process_time() - used)
 
 
-def work_real(setting: WorkSetting, wells: Sequence[WellTask], task: int) -> Done:
+def work_real(setting: WorkSetting, task: WellTask) -> Done:
     """Screen a well and tell when."""
     begun, used = time.time(), time.process_time()
-    told = screen_well(setting, wells[task % len(wells)])
+    told = screen_well(setting, task)
     assert not told.failed, told.error
     return Done(os.getpid(), begun, time.time(), time.process_time() - used)
 
@@ -78,7 +81,8 @@ def measure(options: argparse.Namespace) -> None:
     """Let workers sleep, and print what handing out cost."""
     for workers in options.workers:
         with tempfile.TemporaryDirectory() as folder:
-            done, share = run(partial(work, folder, options.seconds), workers, options)
+            tasks = list(range(workers * options.tasks))
+            done, share = run(partial(work, folder, options.seconds), tasks, workers, options)
             assert len(list(Path(folder).glob("*.part"))) == len(done)
         print(
             f"{workers:3d} workers, {len(done)} tasks of {options.seconds:g} s: efficiency "
@@ -90,10 +94,12 @@ def measure(options: argparse.Namespace) -> None:
 def measure_real(options: argparse.Namespace) -> None:
     """Let workers screen wells, and print how many they do beside one worker."""
     with tempfile.TemporaryDirectory() as folder:
-        function = partial(work_real, *prepare(Path(folder), options.data))
+        setting, wells = prepare(Path(folder), options.data)
+        function = partial(work_real, setting)
         one = 0.0
         for workers in sorted({1, *options.workers}):
-            done, share = run(function, workers, options)
+            tasks = draw_wells(wells, workers * options.tasks, options.fields)
+            done, share = run(function, tasks, workers, options)
             rate = wells_a_second(done)
             one = one or rate  # the first is one worker
             print(
@@ -102,6 +108,16 @@ def measure_real(options: argparse.Namespace) -> None:
                 f"{np.median([item.used for item in done]):.3f} s; of one core to hand out {share:.1%}",
                 flush=True,
             )
+
+
+def draw_wells(wells: Sequence[WellTask], count: int, fields: int) -> list[WellTask]:
+    """Return so many wells, in turn, of so many fields each: the first one again and again."""
+    tasks = []
+    for one, _ in zip(cycle(wells), range(count), strict=False):
+        field = one.fields[0]
+        several = tuple(replace(field, site=str(site)) for site in range(1, fields + 1))
+        tasks.append(replace(one, fields=several))
+    return tasks
 
 
 def fit_briefly(dataset: why.Dataset, size: int) -> Classifier:
@@ -134,13 +150,15 @@ def prepare(folder: Path, data: Path) -> tuple[WorkSetting, Sequence[WellTask]]:
 
 
 def run(
-    function: Callable[[int], Done], workers: int, options: argparse.Namespace
+    function: Callable[[Any], Done],
+    tasks: Sequence[Any],
+    workers: int,
+    options: argparse.Namespace,
 ) -> tuple[list[Done], float]:
-    """Do as many tasks a worker as are asked for; return them, and this process's share of one core."""
+    """Do tasks; return what was told of each, and this process's share of one core."""
     engine = Engine(workers=workers, scheduler=options.scheduler)
     own, started = time.process_time(), time.time()
-    tasks = list(range(workers * options.tasks))
-    found = [item.result for item in compute_each(function, tasks, engine)]
+    found = [item.result for item in compute_each(function, list(tasks), engine)]
     share = (time.process_time() - own) / (time.time() - started)
     done = [item for item in found if item is not None]
     assert len(done) == len(tasks)
@@ -177,6 +195,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, nargs="+", help="2, 8 and 64; of real wells 2")
     parser.add_argument("--tasks", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--fields", type=int, default=1, help="of a real well")
     parser.add_argument("--scheduler")
     parser.add_argument(
         "--real", action="store_true", help="screen real fields instead of sleeping"
