@@ -263,7 +263,7 @@ def test_the_card_names_the_parameters_as_it_always_did(plain):
         *("seed", "device", "duplicates"),
         # new since; where a card has none of them, none of it was done
         *("class_weights", "schedule", "weight_decay", "label_smoothing", "jitter", "averaging"),
-        "pixel_maps",
+        *("pixel_maps", "precision"),
     }
 
 

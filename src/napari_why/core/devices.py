@@ -9,12 +9,13 @@ import gc
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from napari_why.core.errors import OutOfMemoryError, ParameterError
 from napari_why.core.events import Message, OnEvent
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 ModuleType = TypeVar("ModuleType", bound="nn.Module")
 T = TypeVar("T")
+# Of convolutions and matrix products. Not float16: it ends at 65504 and loses gradients below 6e-8, so that
+# losses would have to be scaled; bfloat16 reaches as far as float32, with 8 significant bits in place of 24.
+Precision = Literal["float32", "bfloat16"]
 # CUDA, Apple's Metal, and torch's own allocator of the processor's memory say it in these words.
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
 # Into how many parts is done what usually is done at once.
@@ -134,6 +138,100 @@ def to_like(tensor: "Tensor", other: "Tensor") -> "Tensor":
     """
     # in this order, since the device may have no float64
     return tensor.to(other.dtype).to(other.device)
+
+
+@contextmanager
+def autocast_to(precision: Precision, device: "torch.device") -> Iterator[None]:
+    """Compute convolutions and matrix products inside the block in a precision, of float32 tensors.
+
+    As ``torch.autocast`` does: it casts what goes into them, and leaves weights what they are. What
+    they return is in that precision, so that sums of it belong into :func:`at_least_float32`.
+
+    Parameters
+    ----------
+    precision : {"float32", "bfloat16"}
+        ``float32`` changes nothing.
+    device : torch.device
+        Of the tensors; one that :func:`check_precision` lets pass.
+    """
+    import torch
+
+    if precision == "float32":
+        yield
+        return
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        yield
+
+
+@contextmanager
+def without_autocast(device: "torch.device") -> Iterator[None]:
+    """Compute inside the block in the precision of the tensors, whatever surrounds it.
+
+    For what has to be exact in the middle of a pass, such as the norm of a kernel.
+    """
+    import torch
+
+    # asked first: torch knows no autocast for some devices, not even one that is switched off
+    if not torch.is_autocast_enabled(device.type):
+        yield
+        return
+    with torch.autocast(device.type, enabled=False):
+        yield
+
+
+def at_least_float32(tensor: "Tensor") -> "Tensor":
+    """Return a tensor in float32 where its precision is lower, with its gradient; else as it is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> at_least_float32(torch.ones(1, dtype=torch.bfloat16)).dtype
+    torch.float32
+    """
+    import torch
+
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def check_precision(precision: Precision, device: str) -> None:
+    """Raise ParameterError where a device cannot train in a precision.
+
+    Parameters
+    ----------
+    precision : {"float32", "bfloat16"}
+    device : str
+        As torch names it.
+
+    Raises
+    ------
+    ParameterError
+        It cannot.
+    """
+    if precision == "bfloat16" and not _computes_in_bfloat16(device):
+        raise ParameterError(
+            f"precision: found bfloat16 on {device}, which cannot compute in it; expected float32; "
+            "leave precision away, or choose another device"
+        )
+
+
+@cache  # asking takes a convolution, and the answer stays the same
+def _computes_in_bfloat16(device: str) -> bool:
+    import torch
+
+    try:
+        x = torch.ones(1, 1, 3, 3, device=device, requires_grad=True)
+        # tried and not asked: torch answers for each kind of device by another function. Where it
+        # knows that it cannot, some kinds raise, and others warn and go on in float32
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            with autocast_to("bfloat16", x.device):
+                made = torch.nn.functional.conv2d(x, x)
+            torch.autograd.grad(made.sum(), x)
+    except (RuntimeError, TypeError) as error:
+        if is_out_of_memory(error):
+            raise  # full memory tells nothing about precisions
+        return False
+    return made.dtype is torch.bfloat16
 
 
 def default_threads() -> int:

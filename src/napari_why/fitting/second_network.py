@@ -104,8 +104,8 @@ def train_second_network(
     train, validation : Examples
         Preprocessed images with class indices.
     options : TrainingOptions
-        Of the first network. Its device and threads are taken over; weights and order are drawn
-        from a seed made of its seed.
+        Of the first network. Its device, threads and precision are taken over; weights and order
+        are drawn from a seed made of its seed.
     classes : int
         How many there are.
     on_event, cancelled
@@ -148,6 +148,7 @@ def train_second_network(
             seed=own_seed,
             device=options.device,
             threads=options.threads,
+            precision=options.precision,
             class_weights=options.class_weights,
         ),
         on_event=report,

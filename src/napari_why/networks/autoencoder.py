@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_why.core.devices import at_least_float32
 from napari_why.core.errors import MismatchError
 from napari_why.core.options import Help, Range
 from napari_why.networks.modules import (
@@ -289,7 +290,7 @@ class Autoencoder(GenerativeNetwork):
         -------
         Tensor, shape ()
         """
-        return self.reconstruction_weight * F.mse_loss(self.decode(latent), x)
+        return self.reconstruction_weight * F.mse_loss(at_least_float32(self.decode(latent)), x)
 
     def configuration(self) -> Mapping[str, Any]:
         """Return the keyword arguments of ``build_network``; ``frozen`` once frozen."""
@@ -502,7 +503,8 @@ class VariationalAutoencoder(Autoencoder):
         Both stand per value of the image: mean square error, and beta times the Kullback-Leibler
         divergence in nats divided by C * H * W. In evaluation mode the decoder gets the mean.
         """
-        mean, log_variance = maps[LATENT], self.log_variance(maps[self.located_layer])
+        mean = at_least_float32(maps[LATENT])
+        log_variance = self.log_variance(maps[self.located_layer])
         # without chance in evaluation mode: it is what the best epoch is chosen by
         latent = draw_sample(mean, log_variance) if self.training else mean
         # per value of the image, as the mean square error is, so that beta does not depend on size
@@ -514,7 +516,7 @@ class VariationalAutoencoder(Autoencoder):
 
     def log_variance(self, last_maps: Tensor) -> Tensor:
         """Return the log-variances (N, K, 1, 1) of the latents, from the last block's maps."""
-        found: Tensor = self.to_log_variance(last_maps)
+        found = at_least_float32(self.to_log_variance(last_maps))
         # the first steps may throw an untrained layer anywhere
         return found.clamp(-LARGEST_LOG_VARIANCE, LARGEST_LOG_VARIANCE)
 

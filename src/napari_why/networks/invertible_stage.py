@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from napari_why.core.devices import at_least_float32
 from napari_why.networks.modules import ActNorm, ResidualSum
 from napari_why.networks.spectral import SpectralConv2d, operator_norm_bound, plain_twin
 
@@ -283,7 +284,9 @@ class InvertibleStage(nn.Module):
         branches = []
         for _, block in self.named_blocks():
             normalised, branch = block.parts(free, locked)
-            branches.append(ResidualBranch(name, normalised, branch, block.actnorm.log_scale))
+            # for penalties, which are means of it; the sum takes the precision of u by itself
+            exact = at_least_float32(branch)
+            branches.append(ResidualBranch(name, normalised, exact, block.actnorm.log_scale))
             free = block.sum(normalised, branch)
         return self.join(locked, free), branches
 

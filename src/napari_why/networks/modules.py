@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from napari_why.core.devices import at_least_float32
 from napari_why.core.errors import MismatchError, ParameterError
 
 Size = int | Sequence[int]
@@ -297,6 +298,7 @@ class ActNorm(nn.Module):
 
     @torch.no_grad()
     def _initialise(self, x: Tensor) -> None:
+        x = at_least_float32(x)
         mean = x.mean((0, 2, 3), keepdim=True)
         deviation = x.std((0, 2, 3), keepdim=True, correction=0).clamp(min=self.smallest_deviation)
         self.log_scale.copy_(-deviation.log())

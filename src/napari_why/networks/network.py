@@ -262,7 +262,9 @@ class Network(nn.Module, ABC):
         """Return what training minimises beside the classification, by name; mostly nothing.
 
         The training loop adds these to the loss of the logits. In evaluation mode they are what
-        the best epoch is chosen by too, and must not depend on chance.
+        the best epoch is chosen by too, and must not depend on chance. Where a training computes in
+        bfloat16, what layers return is in it, and is taken to float32 before it is summed up
+        (:func:`napari_why.core.devices.at_least_float32`).
 
         Parameters
         ----------

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from napari_why.core.devices import to_float64, to_like
+from napari_why.core.devices import to_float64, to_like, without_autocast
 from napari_why.core.errors import UnsupportedNetworkError
 
 LANCZOS_VECTORS = 20  # scipy's default for one vector; more trade memory for fewer restarts
@@ -31,6 +31,7 @@ class SpectralConv2d(nn.Conv2d):
     The kernel is divided by ``max(1, norm / coefficient)``: norms below the coefficient stay.
     The norm comes from power iteration with the convolution and its transpose at the resolution
     the layer really works at; every forward pass in training mode runs ``power_iterations`` steps.
+    Norm and division are in the kernel's own precision, inside of ``torch.autocast`` too.
 
     Parameters
     ----------
@@ -152,11 +153,14 @@ class SpectralConv2d(nn.Conv2d):
         return to_like(torch.as_tensor(vectors[:, 0]), self.right_vector).view_as(self.right_vector)
 
     def _apply_kernel(self, image: Tensor) -> Tensor:
-        return F.conv2d(image, self.weight, padding=self.padding)
+        # not in the 8 significant bits of bfloat16: the inverse rests upon this norm
+        with without_autocast(image.device):
+            return F.conv2d(image, self.weight, padding=self.padding)
 
     def _gram(self, image: Tensor) -> Tensor:
         half = self.kernel_size[0] // 2
-        return F.conv_transpose2d(self._apply_kernel(image), self.weight, padding=half)
+        with without_autocast(image.device):
+            return F.conv_transpose2d(self._apply_kernel(image), self.weight, padding=half)
 
 
 def kernel_of(convolution: nn.Conv2d) -> Tensor:

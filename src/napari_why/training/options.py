@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 import torch
 from torch import nn
 
+from napari_why.core.devices import Precision
 from napari_why.core.errors import ParameterError
 from napari_why.core.options import Help, Label, Range, ShownWith, Suggested, Topic
 from napari_why.networks.network import Network
@@ -71,6 +72,9 @@ class TrainingOptions(TrainingSchedule):
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
     threads : int
         Processor threads for torch; 0 leaves one core free.
+    precision : {"float32", "bfloat16"}
+        Of convolutions and matrix products in training steps. Weights, their averages, losses, norms
+        and statistics, and all that follows the training, are float32 with either.
     epochs, batch_size, learning_rate, ..., averaging
         See :class:`~napari_why.networks.TrainingSchedule`.
 
@@ -146,6 +150,15 @@ class TrainingOptions(TrainingSchedule):
     threads: Annotated[
         int, Help("processor threads; 0: all cores but one"), Range(0, 1024), COMPUTER
     ] = 0
+    precision: Annotated[
+        Precision,
+        Help(
+            "of convolutions in training steps; bfloat16 rounds to 8 bits, which is quicker on some "
+            "devices; weights, norms and all that follows the training are float32"
+        ),
+        Label("precision of steps"),
+        COMPUTER,
+    ] = "float32"
 
     def for_network(self, name: str) -> Self:
         """Return the same with the network's own values where the schedule leaves them open.
@@ -263,6 +276,8 @@ class TrainingOptions(TrainingSchedule):
             facts |= {"loss": self.loss, "loss_weight": self.loss_weight}
         if self.class_weights != "none":
             facts |= {"class_weights": self.class_weights}
+        if self.precision != "float32":
+            facts |= {"precision": self.precision}
         if self.schedule == "one_cycle":
             facts |= {"schedule": self.schedule, "epochs": self.epochs}
         if self.weight_decay not in (-1, USUAL_DECAY.get(self.optimiser, 0.0)):

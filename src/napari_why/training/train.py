@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from napari_why.core import events
 from napari_why.core.devices import (
+    at_least_float32,
+    autocast_to,
+    check_precision,
     choose_device,
     is_out_of_memory,
     limited_threads,
@@ -137,7 +140,7 @@ def train_network(
     ------
     ParameterError
         An option left open that the network does not have, no training image, an unknown device,
-        a checkpoint folder that is in use.
+        a precision that the device or the loss cannot have, a checkpoint folder that is in use.
     ModelFileError
         The checkpoints belong to another training or are damaged.
     TrainingError
@@ -147,11 +150,11 @@ def train_network(
         The network is being trained already.
     """
     options = options.for_network(network.name)
-    if options.loss != "cross_entropy":
-        check_loss(options.loss, network)
+    check_loss(options.loss, network, options.precision)
     if not len(train.labels):
         raise ParameterError("train: found no image; expected at least one")
     device = choose_device(options.device)
+    check_precision(options.precision, device.name)
     if checkpoints is not None:
         identity = options.identity(network) | {"images": len(train.labels)}
         checkpoints = checkpoints.with_settings(identity)
@@ -424,13 +427,19 @@ class TrainingLoop:
     def _loss(self, images: Tensor, labels: Tensor, mean: RunningMean) -> Tensor:
         """Return what is minimised on a batch, and add it to the epoch's mean."""
         network, options = self.network, self.options
-        training_pass = network.training_pass(images)
-        logits = network.head(training_pass.maps[network.layer_names[-1]])
+        # the network alone: what is made of its results, and validation, is float32 in any case
+        with autocast_to(options.precision, images.device):
+            training_pass = network.training_pass(images)
+            logits = at_least_float32(network.head(training_pass.maps[network.layer_names[-1]]))
+            own_losses = network.training_losses(images, training_pass.maps)
+            auxiliary: dict[str, Tensor] = {}
+            if options.auxiliary_weight > 0:
+                auxiliary = network.auxiliary_logits(training_pass.maps)
         ordering = {}
         if options.loss != "cross_entropy":
             ordering = latent_loss(options.loss, network, training_pass, labels, self.generator)
         losses = {
-            **network.training_losses(images, training_pass.maps),
+            **own_losses,
             **training_pass.penalties,
             **{name: options.loss_weight * value for name, value in ordering.items()},
         }
@@ -438,10 +447,9 @@ class TrainingLoop:
         smoothing = max(options.label_smoothing, 0.0)
         loss = weighted_cross_entropy(logits, labels, self.weights, smoothing)
         loss = loss + sum(losses.values())
-        if options.auxiliary_weight > 0:
-            for others in network.auxiliary_logits(training_pass.maps).values():
-                own = weighted_cross_entropy(others, labels, self.weights, smoothing)
-                loss = loss + options.auxiliary_weight * own
+        for others in auxiliary.values():
+            own = weighted_cross_entropy(at_least_float32(others), labels, self.weights, smoothing)
+            loss = loss + options.auxiliary_weight * own
         # before the step: the weights so far are then still good
         if not torch.isfinite(loss):
             raise DivergedError(f"the loss became {float(loss.detach())}")
