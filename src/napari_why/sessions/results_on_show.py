@@ -295,7 +295,9 @@ class ResultsOnShow:
         for layer in made.layers:
             if layer not in made.visibility:
                 made.visibility[layer] = layer.visible
-            layer.visible = False
+            # napari draws all overlays anew when it is told again what is hidden already
+            if layer.visible:
+                layer.visible = False
         self._uncover(made)
 
     def own_visibility(self, layer: Layer) -> bool:
