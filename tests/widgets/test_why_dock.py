@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from collections import Counter
 from dataclasses import replace
 from weakref import ref
 
@@ -353,6 +354,22 @@ def test_every_tab_can_be_read_in_the_narrowest_dock(qtbot, with_classifier):
                 assert bar.rect().contains(bar.tabRect(index)), bar.tabText(index)
                 read.append(bar.tabText(index))
     assert {"Exchange", "Prototypes"} <= set(read)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_every_page_button_can_be_read_in_the_narrowest_dock(qtbot, with_classifier, theme):
+    why = with_classifier
+    why.setStyleSheet(get_stylesheet(theme))
+    why.resize(NARROWEST, 420)
+    with qtbot.waitExposed(why):
+        why.show()
+    qtbot.wait(50)
+    buttons = [why._button(name) for name in PAGES]
+    for button in buttons:
+        assert button.width() >= button.fontMetrics().horizontalAdvance(button.text()) + 2
+    rows = [button.mapTo(why, QPoint(0, 0)).y() for button in buttons]
+    assert sorted(Counter(rows).values()) == [3, 4]
+    assert rows == sorted(rows)
 
 
 def test_images_that_could_not_be_split_are_shown_and_not_trained_on(with_classifier, dataset):

@@ -9,10 +9,12 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import import_torch
+from napari_why.sessions.layers_in_viewer import LayerChange
 from napari_why.sessions.opened_session import (
     ReadSession,
     read_session,
     restore_choices,
+    restore_results,
     restore_view,
 )
 from napari_why.sessions.saved_session import gather_session, write_session
@@ -79,7 +81,7 @@ class SessionButtons(QWidget):
     Parameters
     ----------
     host : Dock
-        Has ``viewer``, ``run``, ``add_layers`` and ``message``; the outer dock, or any page.
+        Has ``viewer``, ``run``, ``carry_out`` and ``message``; the outer dock, or any page.
     pages : callable, optional
         Returns the pages that are open, by name. Those with ``settings()`` and
         ``restore_settings(values)`` have their forms kept.
@@ -160,7 +162,12 @@ class SessionButtons(QWidget):
         self._waiting = dict(read.settings)
         for name, page in self._pages().items():
             self.restore_page(name, page)
-        self._host.add_layers(list(read.layers), lambda: restore_view(viewer, read.plain))
+
+        def restore() -> None:
+            restore_results(viewer, read)
+            restore_view(viewer, read.plain)
+
+        self._host.carry_out(LayerChange(viewer, list(read.layers)), restore)
         if read.notes:
             self._host.message.tell("\n".join(read.notes), "warning")
         else:
