@@ -1,6 +1,9 @@
 """The one dock: what is chosen once for all pages, what is said before an answer, what runs."""
 
 import gc
+import json
+import subprocess
+import sys
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -56,6 +59,17 @@ def with_classifier(why, classifier):
 def told(why):
     why.check_image()
     return why.image.tell()
+
+
+def test_the_dock_is_opened_without_what_its_pages_need():
+    """napari imports it in the thread of the window; the rest is imported beside."""
+    code = "import json, sys; import napari_why.widgets.why_dock; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert "napari_why.sessions.viewer_state" in loaded
+    for room in ("images", "datasets", "model", "napari_reader", "output.layers"):
+        assert f"napari_why.{room}" not in loaded, room
+    assert loaded.isdisjoint({"torch", "tifffile", "matplotlib.figure"})
 
 
 def test_pages_are_made_when_they_are_looked_at(why):

@@ -8,17 +8,20 @@ from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
+from napari.utils import Colormap
 from psygnal import Signal
 
+from napari_why.core.pictures import GREY
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.layers import GREY, grey
 from napari_why.output.raw_layers import image_of_layer
 from napari_why.sessions.colour_bar import write_bar
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.utils.colormaps import Colormap
 
+# What all channels together add up to where each is brightest, 1 being white; a little more, since
+# hardly a pixel is brightest in all of them.
+BRIGHTEST_GREY = 1.2
 # Between image, result and channel in the names of layers.
 SEPARATOR = " · "
 
@@ -526,6 +529,16 @@ class ResultsOnShow:
             made.visibility[layer] = True
             self.put_on_show(made)
         self._write_title()
+
+
+def grey(channels: int) -> Colormap:
+    """Return the grey of one of several channels that lie over each other.
+
+    Light adds up: each is so much darker that where all are bright it is just white, and evidence
+    over it can still be seen.
+    """
+    top = BRIGHTEST_GREY / channels if channels > 1 else 1.0
+    return Colormap([[0, 0, 0, 1], [top, top, top, 1]], name=GREY, display_name="grey")
 
 
 class _Box(NamedTuple):

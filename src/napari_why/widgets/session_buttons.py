@@ -3,23 +3,18 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import import_torch
-from napari_why.sessions.layers_in_viewer import LayerChange
-from napari_why.sessions.opened_session import (
-    ReadSession,
-    read_session,
-    restore_choices,
-    restore_results,
-    restore_view,
-)
-from napari_why.sessions.saved_session import gather_session, write_session
+from napari_why.sessions import LayerChange
 from napari_why.widgets.parameter_form import MethodChooser, OptionalMethodChooser, ParameterForm
 from napari_why.widgets.path_line import may_write
+
+if TYPE_CHECKING:
+    from napari_why.sessions.opened_session import ReadSession
 
 # A JSON file, whose name tells what it is for.
 ENDING = ".session.json"
@@ -113,6 +108,9 @@ class SessionButtons(QWidget):
 
     def save_to(self, path: Path) -> None:
         """Save the session: layers are looked at here, in the viewer's thread, and written beside it."""
+        # here and below: a dock is opened without what reads and writes files
+        from napari_why.sessions.saved_session import gather_session, write_session
+
         gathered = gather_session(self._host.viewer, self._settings())
 
         def work(**listeners: Any) -> tuple[str, ...] | None:
@@ -150,13 +148,21 @@ class SessionButtons(QWidget):
     def open_from(self, path: Path) -> None:
         """Open a session: files are read beside the viewer."""
 
-        def work(**listeners: Any) -> ReadSession:
+        def work(**listeners: Any) -> "ReadSession":
             import_torch()
+            from napari_why.sessions.opened_session import read_session
+
             return read_session(path, **listeners)
 
         self._host.run("Opening the session", work, self._show)
 
-    def _show(self, read: ReadSession) -> None:
+    def _show(self, read: "ReadSession") -> None:
+        from napari_why.sessions.opened_session import (
+            restore_choices,
+            restore_results,
+            restore_view,
+        )
+
         viewer = self._host.viewer
         restore_choices(viewer, read)
         self._waiting = dict(read.settings)
