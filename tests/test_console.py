@@ -60,6 +60,24 @@ def test_a_pipe_or_notebook_gets_a_line_now_and_then(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.usefixtures("slowly")
+def test_no_line_of_work_stands_below_its_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    """Tasks that follow one another end together, with the last."""
+    answer = [f"sentence {number}" for number in range(30)]
+    with ConsoleProgress(Console(file=io.StringIO(), force_terminal=False), lines=True) as made:
+        for task in ("predicting", "cheap features"):
+            made.on_event(Started(task, 40))
+            for done in range(1, 41):
+                made.on_event(Advanced(done))
+        made.on_event(Finished())
+        for sentence in answer:
+            made.on_event(Message(sentence, finding=True))
+        made.on_event(Finished())
+    lines = [line.removeprefix("napari-why: ") for line in capsys.readouterr().err.splitlines()]
+    assert lines[-30:] == answer
+    assert any(line.startswith("cheap features: ") for line in lines)
+
+
+@pytest.mark.usefixtures("slowly")
 def test_a_terminal_gets_a_bar() -> None:
     screen = Console(file=io.StringIO(), force_terminal=True, width=80)
     with ConsoleProgress(screen, lines=True, patience=2) as made:

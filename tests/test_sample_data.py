@@ -1,8 +1,16 @@
+import json
+import subprocess
+import sys
+from typing import Any
+
 import numpy as np
 import pytest
+import xarray as xr
 
 from napari_why import sample_data
 from napari_why.images import image_contrast_limits, make_image
+from napari_why.napari_reader import image_layers
+from napari_why.simulation import SimulatedScene
 
 FIELDS = (
     sample_data.simulated_healthy,
@@ -36,7 +44,7 @@ def test_the_fields_show_the_same_cells_with_the_same_contrast() -> None:
 
 
 def common_limits(fields) -> list[tuple[float, float]]:
-    stacked = np.stack([field.values for field in fields])
+    stacked = np.stack(list(fields))
     return image_contrast_limits(make_image(stacked, "tcyx", ("DAPI", "TMRM")))
 
 
@@ -76,6 +84,70 @@ def test_the_labelled_set_is_rendered_beside_and_its_contrast_is_known_beforehan
         assert keywords["contrast_limits"] == pytest.approx(limits[channel], abs=0.01)
         for place in (0, 5):
             np.testing.assert_array_equal(data[place], fields[facts["label"]][place][channel])
+
+
+def as_read(image: xr.DataArray) -> list[dict[str, Any]]:
+    """What the reader tells napari of an image, but for what the samples know better."""
+    return [plainly(keywords) for _, keywords, _ in image_layers(image)]
+
+
+def plainly(keywords: dict[str, Any]) -> dict[str, Any]:
+    facts = dict(keywords["metadata"]["napari_why"])
+    for name in ("label", "labels", "scenes"):
+        facts.pop(name, None)
+    known = {"contrast_limits", "name", "translate", "axis_labels", "metadata"}
+    name = keywords["name"].partition(" (")[0]
+    return {key: keywords[key] for key in keywords.keys() - known} | {"facts": facts, "name": name}
+
+
+@pytest.mark.parametrize("label", ["healthy", "diseased", "treated"])
+def test_napari_is_told_what_the_reader_tells_of_such_images(label: str) -> None:
+    scene = SimulatedScene(0, size=256, pixel_size=0.325)
+    made = getattr(sample_data, f"simulated_{label}")()
+    assert [plainly(keywords) for _, keywords, _ in made] == as_read(scene.image(label))
+    np.testing.assert_array_equal([data for data, _, _ in made], scene.image(label).values)
+
+
+def test_the_labelled_set_is_told_as_the_reader_tells_of_stacks() -> None:
+    for (data, keywords, _), other in zip(
+        sample_data.simulated_labelled_set()[::2],
+        sample_data.simulated_labelled_set()[1::2],
+        strict=True,
+    ):
+        stack = make_image(
+            np.stack([data, other[0]], axis=1),
+            "tcyx",
+            ("DAPI", "TMRM"),
+            pixel_size={"y": 0.325, "x": 0.325},
+            unit="um",
+            source=keywords["metadata"]["napari_why"]["source"],
+        )
+        assert [plainly(keywords), plainly(other[1])] == as_read(stack)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [2, -1, slice(1, 4), slice(4, 4), (slice(None), 3), (1, slice(2, 5), 7), (..., 0), [0, 2]],
+)
+def test_fields_are_sliced_as_arrays_are(key: Any) -> None:
+    data = sample_data.simulated_labelled_set()[0][0]
+    whole = np.asarray(data)
+    assert (whole.shape, whole.dtype, whole.ndim) == (data.shape, data.dtype, data.ndim)
+    np.testing.assert_array_equal(data[key], whole[key])
+    assert len(data) == len(whole)
+
+
+def test_a_sample_loads_nothing_that_reads_files_or_makes_data_sets() -> None:
+    """napari makes it in the thread of the window, which waits for all that is imported."""
+    code = (
+        "import json, sys; from napari_why import sample_data; sample_data.simulated_treated(); "
+        "sample_data.simulated_labelled_set(); print(json.dumps(sorted(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert "napari_why.simulation.scenes" in loaded
+    others = {"napari_why.images", "napari_why.datasets", "tifffile", "dask.array", "pandas"}
+    assert loaded.isdisjoint(others)
 
 
 def test_napari_takes_them() -> None:

@@ -175,9 +175,9 @@ def arrange(
         )
         cells = (
             (named[others[-1]], raw[index], f"{channel}: raw"),
-            (below[0], named[method], f"{channel}: evidence"),
+            (below[0], named[method], _with_unit(f"{channel}: evidence", named[method])),
             (named[others[0]], moved, f"{channel}: to {result.target}"),
-            (below[1], change, f"{channel}: change"),
+            (below[1], change, _with_unit(f"{channel}: change", change)),
         )
         for lower, upper, title in cells:
             lower.visible = lower in below
@@ -201,6 +201,11 @@ def arrange(
     # the title of one bar would lie over another, and the name of a cell says what its bar is of
     viewer.canvas.overlays[TITLE].visible = False
     viewer.reset_view(margin=MARGIN)
+
+
+def _with_unit(title: str, layer: Any) -> str:
+    """Name a cell, and below it the unit of the numbers at its colour bar."""
+    return f"{title}\n{LayerFacts.of(layer).further['unit']}"
 
 
 def _of_channel(layers: list[Any], channel: str) -> Any:

@@ -5,24 +5,23 @@ another, so that looking from one to the next shows the true change. They cover 
 images that :func:`napari_why.simulation.simulate` makes by default.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
-import xarray as xr
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from napari_why.images import make_image
-from napari_why.napari_reader import LayerData, image_layers
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.simulation import CLASSES, SimulatedScene
-from napari_why.simulation.scenes import CHANNELS
+from napari_why.simulation.effects import CLASSES
+from napari_why.simulation.scenes import CHANNELS, SimulatedScene
 
-da: Any = import_module("dask.array")  # by name: dask comes without types
-delayed: Any = import_module("dask").delayed
-
+# Nothing that reads files is imported here: napari asks for a sample in the thread of the window, which would
+# wait for it.
+LayerData = tuple[Any, dict[str, Any], str]
+Pixels = NDArray[np.uint16]
 # Pixels across a field, twice as many as simulated images have by default.
 SIZE = 256
 # Micrometres: half of what simulated images have by default, so both cover the same area. It is
@@ -37,6 +36,8 @@ SHAPE = (len(CHANNELS), SIZE, SIZE)
 # waited for.
 FIELD_LIMITS = [(314.0, 7301.965), (305.0, 3354.965)]
 LIMITS = [(283.0, 7755.76), (303.0, 3610.0)]
+# As the reader shows channels of these names.
+COLOURS = ("blue", "bop orange")
 # Distance of what stands beside one another as a share of its size: wide enough to tell dark fields
 # apart.
 GAP = 1.04
@@ -67,27 +68,60 @@ def simulated_labelled_set() -> list[LayerData]:
     field (``labels``) and its scene's number (``scenes``); no two classes share a scene.
     """
     layers = []
-    for label, futures in _labelled_fields().items():
+    for label, fields in _labelled_fields().items():
         scenes = _scenes_of(label)
-        planes = [da.from_delayed(delayed(_pixels)(field), SHAPE, np.uint16) for field in futures]
-        stack = make_image(
-            da.stack(planes),
-            "tcyx",
-            CHANNELS,
-            pixel_size={"y": PIXEL_SIZE, "x": PIXEL_SIZE},
-            unit="um",
-            source=f"simulated scenes {scenes[0]} to {scenes[-1]}, {label}",
+        source = f"simulated scenes {scenes[0]} to {scenes[-1]}, {label}"
+        facts = LayerFacts(source=source, notes=(), channels=CHANNELS).with_further(
+            labels=[label] * FIELDS, scenes=list(scenes)
         )
-        # without one of its own: pixels would be asked for, before anybody looks at them
-        seen = stack.isel(t=slice(1), y=slice(1), x=slice(1)).copy(data=np.zeros((1, 2, 1, 1)))
-        # Below the single fields, which may be open too.
-        for data, keywords, kind in _name_layers(image_layers(stack, seen), label, LIMITS, row=1):
-            keywords["axis_labels"] = ("field", "y", "x")
-            facts = LayerFacts.from_metadata(keywords["metadata"])
-            known = facts.with_further(labels=[label] * FIELDS, scenes=list(scenes))
-            keywords["metadata"] = known.to_metadata()
-            layers.append((data, keywords, kind))
+        for channel in range(len(CHANNELS)):
+            data = RenderedFields(fields, channel)
+            # Below the single fields, which may be open too.
+            layers.append(_layer(data, channel, label, facts, LIMITS, row=1))
     return layers
+
+
+class RenderedFields:
+    """One channel of fields that are rendered in another thread, for napari to slice as an array.
+
+    A field that is not there yet is waited for when it is asked for.
+
+    Parameters
+    ----------
+    fields : sequence of Future
+        Of pixels, shape (c, y, x) each.
+    channel : int
+        Which of them.
+    """
+
+    def __init__(self, fields: Sequence[Future[Pixels]], channel: int) -> None:
+        self._fields, self._channel = fields, channel
+        self.dtype = np.dtype(np.uint16)
+        self.shape = (len(fields), SIZE, SIZE)
+        self.ndim = len(self.shape)
+
+    def __len__(self) -> int:
+        """Return the number of fields."""
+        return len(self._fields)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return pixels as an array of numpy would, of the fields that are asked for."""
+        first, *others = key if isinstance(key, tuple) else (key,)
+        if not isinstance(first, int | np.integer | slice):
+            return np.asarray(self)[key]
+        chosen = np.arange(len(self))[first]
+        if chosen.ndim == 0:
+            return self._plane(int(chosen))[tuple(others)]
+        planes = [self._plane(int(field)) for field in chosen]
+        stacked = np.stack(planes) if planes else np.empty((0, *self.shape[1:]), self.dtype)
+        return stacked[(slice(None), *others)]
+
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return all fields."""
+        return np.asarray(self[:], dtype=dtype)
+
+    def _plane(self, field: int) -> Pixels:
+        return np.asarray(self._fields[field].result()[self._channel])
 
 
 def _scenes_of(label: str) -> range:
@@ -96,45 +130,66 @@ def _scenes_of(label: str) -> range:
 
 
 @cache
-def _labelled_fields() -> dict[str, list[Future[xr.DataArray]]]:
+def _labelled_fields() -> dict[str, list[Future[Pixels]]]:
     """Begin to render the labelled set; those that napari shows first come first."""
     pool = ThreadPoolExecutor(1)
-    fields: dict[str, list[Future[xr.DataArray]]] = {label: [] for label in CLASSES}
+    fields: dict[str, list[Future[Pixels]]] = {label: [] for label in CLASSES}
     for place in range(FIELDS):
         for label, futures in fields.items():
-            futures.append(pool.submit(_scene(_scenes_of(label)[place]).image, label))
+            futures.append(pool.submit(_scene(_scenes_of(label)[place]).pixels, label))
     pool.shutdown(wait=False)
     return fields
 
 
-def _pixels(field: Future[xr.DataArray]) -> NDArray[np.uint16]:
-    return np.asarray(field.result().values)
-
-
 def _field_layers(label: str) -> list[LayerData]:
-    return _name_layers(image_layers(_field(label)), label, FIELD_LIMITS)
+    facts = LayerFacts(source=_single_scene().name(label), notes=(), channels=CHANNELS)
+    return [
+        _layer(pixels, channel, label, facts, FIELD_LIMITS)
+        for channel, pixels in enumerate(_field(label))
+    ]
 
 
 @cache
-def _field(label: str) -> xr.DataArray:
-    return _scene(0).image(label)
+def _field(label: str) -> Pixels:
+    return _single_scene().pixels(label)
+
+
+@cache
+def _single_scene() -> SimulatedScene:
+    """Return the scene of the single fields, which keeps its cells: they are drawn once for three samples."""
+    return _scene(0)
 
 
 def _scene(number: int) -> SimulatedScene:
     return SimulatedScene(number, size=SIZE, pixel_size=PIXEL_SIZE)
 
 
-def _name_layers(
-    layers: list[LayerData], label: str, limits: list[tuple[float, float]], *, row: int = 0
-) -> list[LayerData]:
-    """Name the layers by their class, and put those of each class in a place of their own."""
+def _layer(
+    data: Any,
+    channel: int,
+    label: str,
+    facts: LayerFacts,
+    limits: list[tuple[float, float]],
+    *,
+    row: int = 0,
+) -> LayerData:
+    """Make the data of a layer, which is named by its class and lies where no other class does."""
     side = SIZE * PIXEL_SIZE * GAP
-    place = (row * side, CLASSES.index(label) * side)
-    for (_, keywords, _), limit in zip(layers, limits, strict=True):
-        keywords["name"] = f"{keywords['name']} ({label})"
-        keywords["contrast_limits"] = limit
-        before = keywords["translate"]
-        keywords["translate"] = (*before[:-2], *np.add(before[-2:], place))
-        facts = LayerFacts.from_metadata(keywords["metadata"])
-        keywords["metadata"] = facts.with_further(label=label).to_metadata()
-    return layers
+    fields = data.ndim - 2
+    name = CHANNELS[channel]
+    return (
+        data,
+        {
+            "name": f"{facts.image_name} {name} ({label})".lstrip(),
+            "colormap": COLOURS[channel],
+            "contrast_limits": limits[channel],
+            "blending": "additive",
+            "scale": (1.0,) * fields + (PIXEL_SIZE,) * 2,
+            "translate": (0.0,) * fields + (row * side, CLASSES.index(label) * side),
+            # napari's own word for what is counted
+            "units": ("",) * fields + ("um",) * 2,
+            "axis_labels": ("field",) * fields + ("y", "x"),
+            "metadata": replace(facts, channel=name).with_further(label=label).to_metadata(),
+        },
+        "image",
+    )

@@ -315,9 +315,56 @@ def test_an_image_that_maps_of_classes_hide_is_kept_as_seen(viewer, tmp_path):
     why.save_session(viewer, tmp_path / "work.json")
     other = ViewerModel()
     why.open_session(other, tmp_path / "work.json")
-    assert {name: other.layers[name].visible for name in seen} == seen
-    # the viewer that was saved looks as before
+    results = results_of(other)
+    assert {name: results.own_visibility(other.layers[name]) for name in seen} == seen
+    # the viewer that was saved looks as before, and so does the one that it was opened in
     assert not any(viewer.layers[name].visible for name in seen)
+    assert not any(other.layers[name].visible for name in seen)
+    assert results.shown.hides_images
+    earlier = next(made for made in results.made if made is not results.shown)
+    other.layers.selection.active = earlier.layers[-1]
+    assert results.shown is earlier
+    # the counterfactual on top of it is hidden for another result, the images for the maps alone
+    assert {name: other.layers[name].visible for name in seen} == seen
+
+
+def test_results_are_known_again_and_the_hidden_ones_come_back_by_a_click(viewer, tmp_path):
+    before = results_of(viewer)
+    assert [made is before.shown for made in before.made] == [False, True]
+    why.save_session(viewer, tmp_path / "work.json")
+    other = ViewerModel()
+    why.open_session(other, tmp_path / "work.json")
+    results = results_of(other)
+    names = [{layer.name for layer in made.layers} for made in results.made]
+    assert names == [{layer.name for layer in made.layers} for made in before.made]
+    about = [[layer.name for layer in made.about] for made in results.made]
+    assert about == [[layer.name for layer in made.about] for made in before.made]
+    assert [made is results.shown for made in results.made] == [False, True]
+    for one in (viewer, other):
+        hidden = results_of(one).made[0]
+        assert not any(layer.visible for layer in hidden.layers)
+        one.layers.selection.active = hidden.layers[0]
+        assert results_of(one).shown is hidden
+    assert look(other) == look(viewer)
+    assert any(layer.visible for layer in results.shown.layers)
+
+
+@pytest.mark.parametrize(
+    "results", [None, 3, [{"layers": [1]}], [{"layers": "all", "about": None}], ["one"]]
+)
+def test_layers_come_back_where_a_file_does_not_tell_of_results(viewer, tmp_path, results):
+    place = tmp_path / "work.json"
+    why.save_session(viewer, place)
+    plain = json.loads(place.read_text())
+    plain["results"] = results
+    for layer in plain["layers"]:  # as of earlier versions
+        del layer["number"]
+    place.write_text(json.dumps(plain))
+    other = ViewerModel()
+    assert why.open_session(other, place).layers == len(viewer.layers)
+    assert look(other) == look(viewer)
+    (made,) = results_of(other).made
+    assert made is results_of(other).shown
 
 
 def test_cancelled_saving_leaves_the_former_session(viewer, tmp_path):

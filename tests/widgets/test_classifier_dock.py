@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 from napari.components import ViewerModel
 
-from napari_why.core.errors import InversionError, MismatchError
-from napari_why.core.events import EpochFinished, Message
+from napari_why.core.errors import InversionError, MismatchError, WhyError
+from napari_why.core.events import EpochFinished, Message, Started
 from napari_why.datasets import Dataset
 from napari_why.fitting import finish_fit, fit
 from napari_why.networks import NETWORKS
@@ -294,6 +294,38 @@ def test_what_a_training_said_of_the_images_stands_with_its_classifier(learning,
         classifier, card={**classifier.card, "confounding": confounding}
     )
     assert learning.message.text() == "Two wells hold the same pixels."
+
+
+def test_what_a_training_finds_stands_below_its_curves_and_the_page_stays_as_high(
+    qtbot, viewer, dataset, dock, monkeypatch
+):
+    """A message below the page would make it lower while one looks at the curves."""
+    found = "In every image the first row is empty"
+    go_on = threading.Event()
+
+    def fit(_dataset, *_names, on_event, cancelled, **_options):
+        on_event(Started("training", 3))
+        for word in ("first", "second"):
+            on_event(EpochFinished(1, 3, {"train_loss": 1.0}, word))
+        on_event(Message(found, finding=True))
+        assert go_on.wait(60)
+        raise WhyError("the end of the test")
+
+    learning = dock(ClassifierDock, viewer, run_in_thread)
+    learning.state.dataset = dataset
+    learning.become_page()
+    training = learning.training
+    qtbot.waitUntil(lambda: training.main is not None, timeout=60_000)
+    monkeypatch.setattr("napari_why.fitting.fit", fit)
+    training.train()
+    qtbot.waitUntil(lambda: found in training.outcome.text(), timeout=20_000)
+    places = [training.column.indexOf(training.outcome), training.column.indexOf(training.button)]
+    assert places == sorted(places, reverse=True)
+    assert learning.message.text() == ""
+    go_on.set()
+    qtbot.waitUntil(lambda: learning.runner.state is JobState.IDLE, timeout=20_000)
+    assert "the end of the test" in learning.message.text()
+    assert found in training.outcome.text()
 
 
 def test_each_viewer_has_its_own_classifier(learning, dock, classifier):

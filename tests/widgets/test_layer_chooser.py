@@ -68,6 +68,31 @@ def test_files_are_confirmed_to_show_one_field_with_a_tick(chooser, viewer):
     assert confirm.isHidden()
 
 
+def test_a_long_line_takes_a_second_one_and_keeps_both_ends(qtbot, viewer):
+    for layer, channel in zip(list(viewer.layers), ("TMRM", "DAPI"), strict=True):
+        layer.name = channel
+        source = f"simulated scene 147 (seed 0), {'very ' * 20}long.ome.tif"
+        layer.metadata = {"napari_why": {"channel": channel, "source": source}}
+    chooser = LayerChooser(viewer, folded=True)
+    qtbot.addWidget(chooser)
+    for width in (500, 320, 200):
+        chooser.resize(width, 200)
+        with qtbot.waitExposed(chooser):
+            chooser.show()
+        qtbot.wait(20)
+        lines = chooser.line.text().split("\n")
+        assert len(lines) == 2
+        assert lines[0].endswith("Image: simulated") or "Image: simulated scene" in lines[0]
+        assert "\u2026" in lines[1]
+        assert lines[1].endswith("DAPI, TMRM")
+        words = chooser.line.fontMetrics()
+        assert all(words.horizontalAdvance(line) < chooser.line.width() for line in lines)
+        assert chooser.line.height() >= 2 * words.height()
+        chooser.hide()
+    assert "very very" in chooser.line.toolTip()
+    assert chooser.line.minimumSizeHint().width() == 1
+
+
 def test_folded_it_is_one_line_that_unfolds(qtbot, viewer):
     chooser = LayerChooser(viewer, folded=True)
     qtbot.addWidget(chooser)

@@ -1,7 +1,11 @@
 """The one dock: what is chosen once for all pages, what is said before an answer, what runs."""
 
 import gc
+import json
+import subprocess
+import sys
 import threading
+from collections import Counter
 from dataclasses import replace
 from weakref import ref
 
@@ -55,6 +59,17 @@ def with_classifier(why, classifier):
 def told(why):
     why.check_image()
     return why.image.tell()
+
+
+def test_the_dock_is_opened_without_what_its_pages_need():
+    """napari imports it in the thread of the window; the rest is imported beside."""
+    code = "import json, sys; import napari_why.widgets.why_dock; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert "napari_why.sessions.viewer_state" in loaded
+    for room in ("images", "datasets", "model", "napari_reader", "output.layers"):
+        assert f"napari_why.{room}" not in loaded, room
+    assert loaded.isdisjoint({"torch", "tifffile", "matplotlib.figure"})
 
 
 def test_pages_are_made_when_they_are_looked_at(why):
@@ -353,6 +368,22 @@ def test_every_tab_can_be_read_in_the_narrowest_dock(qtbot, with_classifier):
                 assert bar.rect().contains(bar.tabRect(index)), bar.tabText(index)
                 read.append(bar.tabText(index))
     assert {"Exchange", "Prototypes"} <= set(read)
+
+
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_every_page_button_can_be_read_in_the_narrowest_dock(qtbot, with_classifier, theme):
+    why = with_classifier
+    why.setStyleSheet(get_stylesheet(theme))
+    why.resize(NARROWEST, 420)
+    with qtbot.waitExposed(why):
+        why.show()
+    qtbot.wait(50)
+    buttons = [why._button(name) for name in PAGES]
+    for button in buttons:
+        assert button.width() >= button.fontMetrics().horizontalAdvance(button.text()) + 2
+    rows = [button.mapTo(why, QPoint(0, 0)).y() for button in buttons]
+    assert sorted(Counter(rows).values()) == [3, 4]
+    assert rows == sorted(rows)
 
 
 def test_images_that_could_not_be_split_are_shown_and_not_trained_on(with_classifier, dataset):

@@ -23,7 +23,7 @@ from napari_why.datasets import Dataset
 from napari_why.evaluation.explanations import find_edges
 from napari_why.simulation import EFFECT_CLASSES, EFFECT_PAIRS, EFFECTS, EffectScene, PairScene
 from napari_why.simulation.cells import CELLS_PER_CROP
-from napari_why.simulation.simulate import lay_out
+from napari_why.simulation.simulated_sets import lay_out
 
 ABSENT, PRESENT = "absent", "present"
 """The classes: whether the effect is there. Maps are of images where it is, and explain that."""

@@ -129,7 +129,8 @@ class ConsoleProgress:
                 self._tell_message(event)
             elif self._tasks:
                 self._follow(event, self._tasks[-1])
-            self._write_line()
+            # what is said, or has ended, tells nothing of how far work is: no line stands below an answer
+            self._keep_up(tells_how_far=isinstance(event, Started | Advanced | EpochFinished))
 
     def say(self, text: str) -> None:
         """Show a sentence to a person; nothing where no person sits at a terminal."""
@@ -174,11 +175,12 @@ class ConsoleProgress:
             self._bar.stop_task(task.bar)
             self._tasks.pop()
 
-    def _write_line(self) -> None:
+    def _keep_up(self, *, tells_how_far: bool) -> None:
+        """Write a line where it is time for one, and let a window draw itself that waits."""
         now = monotonic()
         if not self._shown or now - self._last_line < LINE_SECONDS:
             return
-        if self._tasks and self._lines and not self.console.is_terminal:
+        if tells_how_far and self._tasks and self._lines and not self.console.is_terminal:
             tell(f"{self._tasks[-1]} ({now - self._begun:.0f} s)")
             self._last_line = now
         if self._draw_window is not None:

@@ -21,6 +21,14 @@ PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 # Of curves and classes. Most have two: blue and orange, which colour-blind eyes tell apart too. All are
 # seen on the dark theme, on the light one and on paper.
 CLASS_COLOURS = ("#58a6ff", "#f0883e", "#56d364", "#d2a8ff", "#ffd33d", "#ff7b72")
+# Of channels below a result, beside whose colours they have none.
+GREY = "why_grey"
+# What the bar lies on in both themes, so that zero is the same in it as over the black of an image.
+BAR_GROUND, BAR_TEXT = "black", "white"
+# Where it covers least: images are looked at from the top left.
+BAR_PLACE = "bottom_right"
+# Roles of pictures that speak for and against a class; other signed ones are of more and less.
+EVIDENCE_ROLES = frozenset({"attribution", "attribution part", "class map", "standard error"})
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,15 @@ from napari.utils import Colormap
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
-from napari_why.core.pictures import Axis, Picture
+from napari_why.core.pictures import (
+    BAR_GROUND,
+    BAR_PLACE,
+    BAR_TEXT,
+    EVIDENCE_ROLES,
+    GREY,
+    Axis,
+    Picture,
+)
 from napari_why.images import NO_LENGTH, Grid, PixelSize, contrast_limits, default_colormaps
 from napari_why.images.display import (
     NEGATIVE,
@@ -22,7 +30,7 @@ from napari_why.images.display import (
 )
 from napari_why.output.images import pixel_size_of, require_result
 from napari_why.output.layer_metadata import LayerFacts, image_name
-from napari_why.output.raw_layers import layer_of_channel
+from napari_why.output.raw_layers import axis_names, layer_of_channel
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,18 +150,6 @@ def _without_source(grid: Grid, leading: tuple[Axis, ...], pixel_size: PixelSize
     return Placement((), options)
 
 
-def axis_names(source: "Image") -> tuple[str, ...]:
-    """Return the labels of a layer's axes; t, z, y and x for those that nobody has named."""
-    # napari's stand-ins ("-2", "-1") would win over the names of other layers.
-    names = ("t", "z", "y", "x")[-source.ndim :]
-    if len(names) < source.ndim:
-        return tuple(source.axis_labels)
-    return tuple(
-        name if label.startswith("-") else label
-        for label, name in zip(source.axis_labels, names, strict=True)
-    )
-
-
 def _linear_part(source: "Image") -> NDArray[np.float64]:
     from napari.utils.transforms import Affine
 
@@ -186,11 +182,6 @@ def _with_axes(matrix: NDArray[Any], leading: int) -> NDArray[np.float64]:
     return larger
 
 
-# Of channels below a result, beside whose colours they have none.
-GREY = "why_grey"
-# What all channels together add up to where each is brightest, 1 being white; a little more, since
-# hardly a pixel is brightest in all of them.
-BRIGHTEST_GREY = 1.2
 # Below 1, so that weak values can be seen; near 1, so that cover still means strength.
 OPACITY_EXPONENT = 0.8
 # Odd, so that zero has a colour of its own in the middle, the transparent one.
@@ -205,12 +196,6 @@ CONTOUR = 1
 # Pixels that a map of labels may be repeated to: regions of a map of fewer pixels than the image are
 # outlined in the image's own, for one of the map's would cover small regions whole.
 MOST_LABELS = 2**24
-# What the bar lies on in both themes, so that zero is the same in it as over the black of an image.
-BAR_GROUND, BAR_TEXT = "black", "white"
-# Where it covers least: images are looked at from the top left.
-BAR_PLACE = "bottom_right"
-# Roles of pictures that speak for and against a class; other signed ones are of more and less.
-EVIDENCE_ROLES = frozenset({"attribution", "attribution part", "class map", "standard error"})
 # napari's own column that says which label a row of the features is about
 INDEX = "index"
 
@@ -443,16 +428,6 @@ def region_centre(layer: Labels, region: int) -> tuple[float, ...] | None:
     if not len(positions):
         return None
     return tuple(float(value) for value in layer.data_to_world(positions.mean(axis=0)))
-
-
-def grey(channels: int) -> Colormap:
-    """Return the grey of one of several channels that lie over each other.
-
-    Light adds up: each is so much darker that where all are bright it is just white, and evidence
-    over it can still be seen.
-    """
-    top = BRIGHTEST_GREY / channels if channels > 1 else 1.0
-    return Colormap([[0, 0, 0, 1], [top, top, top, 1]], name=GREY, display_name="grey")
 
 
 def diverging(*, evidence: bool = True, over_raw: bool = True) -> Colormap:

@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_why.core.errors import MismatchError
-from napari_why.images import group_channel_files, make_image
-from napari_why.images.formats import check_fits_memory
 from napari_why.output.layer_metadata import LayerFacts, match_name, name_words
 
 if TYPE_CHECKING:
@@ -41,6 +39,18 @@ def channel_of(layer: "Image") -> str | None:
         inside = coords.get("c")
         named = str(inside.values) if inside is not None and inside.ndim == 0 else None
     return named
+
+
+def axis_names(source: "Image") -> tuple[str, ...]:
+    """Return the labels of a layer's axes; t, z, y and x for those that nobody has named."""
+    # napari's stand-ins ("-2", "-1") would win over the names of other layers.
+    names = ("t", "z", "y", "x")[-source.ndim :]
+    if len(names) < source.ndim:
+        return tuple(source.axis_labels)
+    return tuple(
+        name if label.startswith("-") else label
+        for label, name in zip(source.axis_labels, names, strict=True)
+    )
 
 
 def layer_of_channel(layers: "Sequence[Image]", channel: str, index: int) -> "Image | None":
@@ -148,6 +158,9 @@ def is_one_field(layers: "Sequence[Image]") -> bool:
     images = {image for layer in layers if (image := image_of_layer(layer)) is not None}
     if len(images) < 2:
         return True
+    # here and below: a dock is opened without what reads files
+    from napari_why.images import group_channel_files
+
     files = {Path(source) for source, *further in images if not further}
     return len(files) == len(images) and len(group_channel_files(sorted(files))) == 1
 
@@ -277,6 +290,8 @@ def image_from_layers(
             "confirm that these show the same field (several_files=True, in a dock the box below "
             "the layers)"
         )
+    from napari_why.images import make_image
+
     names = list(channels) if channels else [channel_of(layer) or layer.name for layer in layers]
     planes = [pixels_of(layer, plane) for layer in layers]
     if planes[0].ndim != 2:
@@ -555,6 +570,8 @@ def pixels_of(layer: "Image", plane: Sequence[int] = ()) -> NDArray[Any]:
     finest = layer.data[0] if layer.multiscale else layer.data
     wanted = finest[tuple(plane)]
     if not isinstance(wanted, np.ndarray):
+        from napari_why.images.formats import check_fits_memory
+
         size = math.prod(wanted.shape) * wanted.dtype.itemsize
         check_fits_memory(Path(_source(layer)), f"layer {layer.name!r}", size)
     return np.asarray(wanted)

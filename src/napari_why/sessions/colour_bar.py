@@ -7,8 +7,8 @@ import numpy as np
 from napari.components.overlays import TextOverlay
 from napari.layers import Image, Layer
 
+from napari_why.core.pictures import BAR_GROUND, BAR_PLACE, BAR_TEXT, EVIDENCE_ROLES
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.layers import BAR_GROUND, BAR_PLACE, BAR_TEXT, EVIDENCE_ROLES
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -11,9 +11,9 @@ from psygnal import Signal
 
 from napari_why.core.errors import MismatchError
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.layers import axis_names
 from napari_why.output.raw_layers import (
     LayerChoice,
+    axis_names,
     describe_offset,
     image_of_layer,
     is_one_field,

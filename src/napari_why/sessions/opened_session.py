@@ -1,7 +1,7 @@
 """A saved session opened again: files, results, choices and the view; what is gone is named."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from napari_why.napari_reader import image_layers, read_layers
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.sessions.explanation import AtOnce
 from napari_why.sessions.layers_in_viewer import LayerChange
+from napari_why.sessions.results_on_show import KeptResult, results_of
 from napari_why.sessions.saved_session import (
     CAMERA,
     DIMS,
@@ -84,6 +85,7 @@ def open_session(
         AtOnce(viewer).carry_out(LayerChange(viewer, read.layers))
     else:
         add_layers(read.layers)
+    restore_results(viewer, read)
     restore_view(viewer, read.plain)
     return OpenedSession(len(read.layers), read.settings, tuple(read.notes))
 
@@ -101,6 +103,8 @@ class ReadSession:
         Opened; None where there was none, or it is gone.
     notes : list of str
         What is missing or changed.
+    numbers : mapping of int to Layer
+        What the file calls the layers.
     """
 
     plain: Mapping[str, Any]
@@ -108,6 +112,7 @@ class ReadSession:
     dataset: Any
     classifier: Any
     notes: list[str]
+    numbers: Mapping[int, Layer]
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -146,8 +151,10 @@ def read_session(path: str | Path, *, on_event: Any = None, cancelled: Any = Non
     classifier = _attempt(
         "the classifier", notes, lambda: _load_classifier(plain.get("classifier"), notes)
     )
-    layers = list(_read_all(place, plain.get("layers") or [], notes))
-    return ReadSession(plain, layers, dataset, classifier, notes)
+    numbered = list(_read_all(place, plain.get("layers") or [], notes))
+    layers = [layer for _, layer in numbered]
+    numbers = {number: layer for number, layer in numbered if number is not None}
+    return ReadSession(plain, layers, dataset, classifier, notes, numbers)
 
 
 def restore_choices(viewer: "ViewerModel", read: ReadSession) -> None:
@@ -163,6 +170,40 @@ def restore_choices(viewer: "ViewerModel", read: ReadSession) -> None:
         state.dataset = read.dataset
     if read.classifier is not None:
         state.use_classifier(read.classifier, read.classifier.folder)
+
+
+def restore_results(viewer: "ViewerModel", read: ReadSession) -> None:
+    """Tell the viewer which of its layers are one result, what each hides, and which one is on show.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The layers of the session are in it by now.
+    read : ReadSession
+    """
+    there = [layer for layer in read.layers if layer in viewer.layers]
+    kept = list(_read_results(read, there))
+    # a file of an earlier version tells of none: all layers of results are one then
+    known = {id(layer) for result in kept for layer in result.layers}
+    others = [layer for layer in there if id(layer) not in known and LayerFacts.of(layer).is_result]
+    if others:
+        kept.append(KeptResult(others, [], False, None, None, shown=not kept))
+    results_of(viewer).bring_back(kept)
+
+
+def _read_results(read: ReadSession, there: Sequence[Layer]) -> Iterator[KeptResult]:
+    """Yield what the file says of results, as far as their layers are there."""
+    told = read.plain.get("results")
+    for said in told if isinstance(told, list) else ():
+        # a file that anybody may edit: what fits no result is passed over
+        with suppress(KeyError, TypeError, ValueError):
+            fields = {name: said[name] for name in KeptResult._fields}
+            for name in ("layers", "about", "covers", "seen"):
+                if fields[name] is not None:
+                    found = [read.numbers.get(int(number)) for number in fields[name]]
+                    fields[name] = [layer for layer in there if any(layer is one for one in found)]
+            if fields["layers"]:
+                yield KeptResult(**fields)
 
 
 def restore_view(viewer: "ViewerModel", plain: Mapping[str, Any]) -> None:
@@ -210,7 +251,10 @@ def _read_plain(path: Path) -> dict[str, Any]:
     return dict(plain)
 
 
-def _read_all(place: Path, kept: Iterable[Mapping[str, Any]], notes: list[str]) -> Iterator[Layer]:
+def _read_all(
+    place: Path, kept: Iterable[Mapping[str, Any]], notes: list[str]
+) -> Iterator[tuple[int | None, Layer]]:
+    """Yield each layer that could be read, with its number; earlier versions gave none."""
     images: dict[str, Any] = {}
     for item in kept:
         what = str(item.get("source") or item.get("file"))
@@ -225,7 +269,7 @@ def _read_all(place: Path, kept: Iterable[Mapping[str, Any]], notes: list[str]) 
         layer = _attempt(what, notes, read)
         if layer is not None:
             _tell_changes(item.get("states") or [], notes)
-            yield layer
+            yield item.get("number"), layer
 
 
 def _read_reference(item: Mapping[str, Any], images: dict[str, Any]) -> Layer:

@@ -8,17 +8,20 @@ from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
+from napari.utils import Colormap
 from psygnal import Signal
 
+from napari_why.core.pictures import GREY
 from napari_why.output.layer_metadata import LayerFacts
-from napari_why.output.layers import GREY, grey
 from napari_why.output.raw_layers import image_of_layer
 from napari_why.sessions.colour_bar import write_bar
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.utils.colormaps import Colormap
 
+# What all channels together add up to where each is brightest, 1 being white; a little more, since
+# hardly a pixel is brightest in all of them.
+BRIGHTEST_GREY = 1.2
 # Between image, result and channel in the names of layers.
 SEPARATOR = " · "
 
@@ -33,6 +36,38 @@ class OtherFinding(NamedTuple):
     result: Any = None
     subject: Any = None
     hides_images: bool = False
+
+
+class KeptResult(NamedTuple):
+    """What a saved session keeps of a result beside its layers, all of which are in the viewer.
+
+    Parameters
+    ----------
+    layers : list of Layer
+    about : list of Layer
+        The raw layers that it explains.
+    hides_images : bool
+        Whether images that it would lie over are hidden while it is on show.
+    covers : list of Layer or None
+        The images that are hidden for it; None while it hides none.
+    seen : list of Layer or None
+        Of a hidden one, which of its layers are seen once it is on show; None of one that is not hidden.
+    shown : bool
+        Whether it is the one on show.
+    """
+
+    layers: list[Layer]
+    about: list[Layer]
+    hides_images: bool
+    covers: list[Layer] | None
+    seen: list[Layer] | None
+    shown: bool
+
+
+class RawLayers(NamedTuple):
+    """What a result of a saved session is about, as far as that is known."""
+
+    layers: tuple[Image, ...]
 
 
 class MadeResult:
@@ -174,13 +209,18 @@ class ResultsOnShow:
         -------
         MadeResult
         """
+        made = self._begin(finding, owner)
+        self.put_on_show(made)
+        return made
+
+    def _begin(self, finding: Any, owner: Any) -> MadeResult:
+        """Count a result among those of the viewer."""
         made = MadeResult(finding, owner)
         self._made.append(made)
         for layer in made.about:
             # once for each, and held weakly
             layer.events.data.connect(self._write_title)
             layer.events.visible.connect(self._write_title)
-        self.put_on_show(made)
         return made
 
     def add_layers_alone(
@@ -202,6 +242,45 @@ class ResultsOnShow:
         results = [layer for layer in layers if LayerFacts.of(layer).is_result]
         finding = OtherFinding(results, hides_images=hides_images)
         return self.add(finding, self) if results else None
+
+    def keep(self) -> list[KeptResult]:
+        """Return what a saved session keeps of each result, the oldest first."""
+        return [
+            KeptResult(
+                made.layers,
+                list(made.about),
+                made.hides_images,
+                None if made.covered is None else list(made.covered),
+                [layer for layer, seen in made.visibility.items() if seen]
+                if made.visibility
+                else None,
+                made is self._shown,
+            )
+            for made in self._made
+        ]
+
+    def bring_back(self, results: Sequence[KeptResult]) -> None:
+        """Count results of a saved session among those of the viewer, which has their layers by now.
+
+        Parameters
+        ----------
+        results : sequence of KeptResult
+            The oldest first; the one that was on show is on show again.
+        """
+        shown = None
+        for kept in results:
+            about = RawLayers(tuple(layer for layer in kept.about if isinstance(layer, Image)))
+            finding = OtherFinding(kept.layers, subject=about, hides_images=kept.hides_images)
+            made = self._begin(finding, self)
+            for layer in kept.layers:
+                self._follow(layer)
+                if kept.seen is not None:
+                    made.visibility[layer] = any(layer is other for other in kept.seen)
+            if kept.covers is not None:
+                self._hide_for(made, kept.covers)
+            shown = made if kept.shown else shown
+        if shown is not None:
+            self.put_on_show(shown)
 
     def of_layer(self, layer: Layer | None) -> MadeResult | None:
         """Return the result that a layer is of."""
@@ -256,11 +335,19 @@ class ResultsOnShow:
     def _cover(self, made: MadeResult) -> None:
         """Hide the images that a result would lie over."""
         viewer, place = self._viewer(), _box(made)
-        covered: WeakKeyDictionary[Layer, None] = WeakKeyDictionary()
+        found: list[Layer] = []
         for layer in () if viewer is None else viewer.layers:
             is_image = isinstance(layer, Image | Labels) and not LayerFacts.of(layer).is_result
             would_be_seen = is_image and self.own_visibility(layer)
             if would_be_seen and (place is None or place.meets(_box_of(layer))):
+                found.append(layer)
+        self._hide_for(made, found)
+
+    def _hide_for(self, made: MadeResult, images: Sequence[Layer]) -> None:
+        """Hide images as long as a result is on show."""
+        covered: WeakKeyDictionary[Layer, None] = WeakKeyDictionary()
+        with self._at_work():
+            for layer in images:
                 covered[layer] = None
                 layer.visible = False
                 layer.events.visible.connect(self._image_shown)
@@ -381,10 +468,7 @@ class ResultsOnShow:
         made = self.of_layer(layer)
         if made is None or layer in self._followed:
             return
-        self._followed[layer] = None
-        layer.events.visible.connect(self._visibility_changed)
-        if isinstance(layer, Image):
-            layer.colorbar.events.visible.connect(self._write_title)
+        self._follow(layer)
         if made is not self._shown and any(other is not made for other in self._made):
             # its result was hidden before its layers came
             with self._at_work():
@@ -394,6 +478,13 @@ class ResultsOnShow:
                 self._colour_channels()
             self._keep_slider()
             self._write_title()
+
+    def _follow(self, layer: Layer) -> None:
+        """Notice when a layer of a result is shown or hidden."""
+        self._followed[layer] = None
+        layer.events.visible.connect(self._visibility_changed)
+        if isinstance(layer, Image):
+            layer.colorbar.events.visible.connect(self._write_title)
 
     def _layer_goes(self, event: Any = None) -> None:  # noqa: ARG002 (napari sends one)
         # napari selects a neighbour, which is not what the user chose
@@ -440,6 +531,16 @@ class ResultsOnShow:
             made.visibility[layer] = True
             self.put_on_show(made)
         self._write_title()
+
+
+def grey(channels: int) -> Colormap:
+    """Return the grey of one of several channels that lie over each other.
+
+    Light adds up: each is so much darker that where all are bright it is just white, and evidence
+    over it can still be seen.
+    """
+    top = BRIGHTEST_GREY / channels if channels > 1 else 1.0
+    return Colormap([[0, 0, 0, 1], [top, top, top, 1]], name=GREY, display_name="grey")
 
 
 class _Box(NamedTuple):

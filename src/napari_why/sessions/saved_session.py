@@ -28,7 +28,7 @@ from napari_why.core.whole_files import write_whole
 from napari_why.images import record_path
 from napari_why.napari_writer import look_of, write_layers
 from napari_why.output.layer_metadata import LayerFacts, plain_json
-from napari_why.sessions.results_on_show import results_of
+from napari_why.sessions.results_on_show import KeptResult, results_of
 from napari_why.sessions.viewer_state import state_of
 
 if TYPE_CHECKING:
@@ -87,6 +87,9 @@ class GatheredSession:
         Camera, sliders and grid.
     settings : mapping
         What the forms of the pages say, by page.
+    results : tuple of mapping
+        Of each result which layers are its own, and which it hides: the fields of
+        :class:`~napari_why.sessions.results_on_show.KeptResult`, layers as numbers from the bottom, 1 first.
     """
 
     dataset: Any
@@ -94,6 +97,7 @@ class GatheredSession:
     layers: tuple[KeptLayer, ...]
     view: Mapping[str, Any]
     settings: Mapping[str, Any]
+    results: tuple[Mapping[str, Any], ...] = ()
 
 
 def save_session(
@@ -166,6 +170,7 @@ def gather_session(
         tuple(map(keep, viewer.layers)),
         _about_view(viewer),
         settings or {},
+        tuple(_in_numbers(kept, list(viewer.layers)) for kept in results.keep()),
     )
 
 
@@ -217,6 +222,7 @@ def write_session(
             "dataset": _about_dataset(gathered.dataset, notes),
             "classifier": _about_classifier(gathered.classifier, notes),
             "layers": _keep_layers(gathered.layers, folder, token, notes, (on_event, cancelled)),
+            "results": list(gathered.results),
             "view": gathered.view,
             "settings": gathered.settings,
         }
@@ -253,6 +259,18 @@ def file_state(paths: Iterable[str | Path]) -> State:
         except OSError:
             found.append([str(item), None, None])
     return found
+
+
+def _in_numbers(kept: KeptResult, layers: Sequence[Layer]) -> dict[str, Any]:
+    """Return a result with numbers in place of its layers; those that are in no viewer any more are left out."""
+    # by identity: layers are compared as objects
+    numbers = {id(layer): number for number, layer in enumerate(layers, start=1)}
+    return {
+        name: [numbers[id(layer)] for layer in value if id(layer) in numbers]
+        if isinstance(value, list)
+        else value
+        for name, value in kept._asdict().items()
+    }
 
 
 def _about_dataset(dataset: Any, notes: list[str]) -> dict[str, Any] | None:
@@ -306,7 +324,7 @@ def _keep_layers(
         if layer.data is None:
             notes.append(f"Layer {layer.name!r} is not kept: it is of the kind {layer.kind}.")
         elif _is_in_a_file(layer.facts):
-            kept.append(_by_reference(layer.facts, layer.attributes))
+            kept.append({"number": number, **_by_reference(layer.facts, layer.attributes)})
         else:
             # one file a layer: napari's layers of one result may differ in shape and type
             name = f"{number:03d}-{token}.ome.tif"
@@ -315,7 +333,7 @@ def _keep_layers(
                 pixels = _levels(layer)[0]
                 plain = {**layer.attributes, "multiscale": False}
                 write_layers(str(folder / name), [(pixels, plain, "image")])
-                kept.append({"file": name})
+                kept.append({"number": number, "file": name})
             except (WhyError, OSError) as error:
                 notes.append(f"Layer {layer.name!r} is not kept: {reason_of(error)}")
         on_event(Advanced(number))

@@ -8,13 +8,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from napari_why.core.errors import ParameterError
-from napari_why.images import make_image
 from napari_why.simulation.cells import (
     CELLS_PER_CROP,
     REFERENCE_PIXEL,
@@ -29,6 +28,9 @@ from napari_why.simulation.effects import (
     Appearance,
     find_effect,
 )
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 CHANNELS = ("DAPI", "TMRM")
 # Pixels: less than a nucleus and its surroundings is no field of cells.
@@ -136,12 +138,16 @@ class Scene(ABC):
         rng = np.random.default_rng([self.seed, self.number, LIGHT_STREAM])
         return rng.uniform(*self.camera.illumination, len(CHANNELS))
 
-    def image(self, label: str) -> xr.DataArray:
+    def image(self, label: str) -> "xr.DataArray":
         """Render as one class with noise: uint16, dims (c, y, x), channels DAPI and TMRM.
 
         Each channel's noise starts from the same random numbers in every class, so that a
         channel that does not change is bit-identical in all of them.
         """
+        return self._as_image(self.pixels(label), label)
+
+    def pixels(self, label: str) -> NDArray[np.uint16]:
+        """Return the pixels of :meth:`image`, shape (c, y, x)."""
         seen = []
         for channel, photons in enumerate(self._photons(label)):
             rng = np.random.default_rng([self.seed, self.number, NOISE_STREAM, channel])
@@ -149,14 +155,18 @@ class Scene(ABC):
             read_noise = rng.normal(0, self.camera.read_noise, photons.shape)
             seen.append(rng.poisson(photons) + read_noise)
         grey = np.rint(self.camera.offset + self.camera.gain * np.stack(seen))
-        return self._as_image(np.clip(grey, 0, FULL_SCALE).astype(np.uint16), label)
+        return np.clip(grey, 0, FULL_SCALE).astype(np.uint16)
 
-    def noise_free(self, label: str) -> xr.DataArray:
+    def name(self, label: str) -> str:
+        """Return what stands for a file's path in an image of one class."""
+        return f"simulated scene {self.number} (seed {self.seed}), {label}"
+
+    def noise_free(self, label: str) -> "xr.DataArray":
         """Return the expected grey levels as one class: float64, dims (c, y, x)."""
         grey = self.camera.offset + self.camera.gain * self._photons(label)
         return self._as_image(grey, label)
 
-    def true_change(self, source: str, target: str) -> xr.DataArray:
+    def true_change(self, source: str, target: str) -> "xr.DataArray":
         """Return what changes from one class to another: grey levels, float64, without noise.
 
         Parameters
@@ -172,7 +182,7 @@ class Scene(ABC):
         change = self.noise_free(target).values - self.noise_free(source).values
         return self._as_image(change, f"{source} to {target}")
 
-    def change_mask(self, source: str, target: str, *, sigmas: float = 1.0) -> xr.DataArray:
+    def change_mask(self, source: str, target: str, *, sigmas: float = 1.0) -> "xr.DataArray":
         """Return where the true change exceeds the noise of the source image.
 
         Parameters
@@ -202,14 +212,17 @@ class Scene(ABC):
         photons = (self.camera.background + signal * self.dyes(label)) * self.light[:, None, None]
         return np.asarray(photons)
 
-    def _as_image(self, pixels: NDArray[np.generic], label: str) -> xr.DataArray:
+    def _as_image(self, pixels: NDArray[np.generic], label: str) -> "xr.DataArray":
+        # a sample of napari is opened without what reads files
+        from napari_why.images import make_image
+
         return make_image(
             pixels,
             "cyx",
             CHANNELS,
             pixel_size={"y": self.pixel_size, "x": self.pixel_size},
             unit="um",
-            source=f"simulated scene {self.number} (seed {self.seed}), {label}",
+            source=self.name(label),
         )
 
 

@@ -84,6 +84,7 @@ class WorkingWidget(QWidget):
         self.strip.follow(self.runner)
         self.is_shut_down = False
         self._refusal = ""
+        self._tell_finding: Callable[[str], None] = self.message.add
         self._docked = False
         self.setMinimumWidth(NARROWEST)
         self.runner.event.connect(self._show_message)
@@ -111,6 +112,7 @@ class WorkingWidget(QWidget):
         on_left: Callable[[Any], None] | None = None,
         *,
         keep_message: bool = False,
+        on_finding: Callable[[str], None] | None = None,
     ) -> None:
         """Run long work, and hand its result, a partial one too, to ``on_result``.
 
@@ -131,11 +133,15 @@ class WorkingWidget(QWidget):
             Called with the result in place of ``on_result`` where this widget went away meanwhile.
         keep_message : bool
             Leave what is said: for work that nobody asked for, which follows other work.
+        on_finding : callable, optional
+            Given what the work says of the data while it runs; the message area by default, which makes the
+            page above it lower.
         """
         if not self.is_free():
             return
         if not keep_message:
             self.message.clear()
+        self._tell_finding = on_finding or self.message.add
         threads = read_preferences().threads
 
         # Read in the GUI thread; torch is imported in the other one, which takes seconds.
@@ -308,7 +314,7 @@ class WorkingWidget(QWidget):
     def _show_message(self, event: Event) -> None:
         # What is only said of the work stands beside its bar, and goes with it.
         if isinstance(event, Message) and event.finding:
-            self.message.add(event.text)
+            self._tell_finding(event.text)
 
     def _forget_refusal(self, state: JobState) -> None:
         if state is JobState.IDLE and self._refusal and self.message.text() == self._refusal:

@@ -135,7 +135,8 @@ class JobRow(QWidget):
         elif isinstance(event, EpochFinished):
             self._said = f"epoch {event.epoch} of {event.epochs}"
         elif isinstance(event, Message):
-            self._said = event.text
+            # a finding stays to be read elsewhere, and would make the page lower for a moment
+            self._said = self._said if event.finding else event.text
             # what is said after the last step is about work that announces none
             if self._left.total and self._left.done >= self._left.total:
                 self._left.start(None)

@@ -1,15 +1,19 @@
 """Which image layers make the image that is classified or explained: one a channel."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari.layers import Image
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFormLayout,
     QPushButton,
+    QStyle,
+    QStyleOptionButton,
     QVBoxLayout,
     QWidget,
 )
@@ -44,12 +48,7 @@ class LayerChooser(QWidget):
         self.model: ImageChoice = state_of(viewer).image
         self._boxes: dict[str, QComboBox] = {}
         self._found: tuple[str, ...] = ()
-        self.line = QPushButton(self)
-        # a line of text that can be pressed, and is cut off where the dock is too narrow
-        self.line.setFlat(True)
-        self.line.setCheckable(True)
-        self.line.setStyleSheet("text-align: left; padding: 2px;")
-        self.line.setMinimumWidth(1)
+        self.line = FoldLine(self)
         self._place = QWidget(self)
         self._rows = QFormLayout(self._place)
         self._rows.setContentsMargins(0, 0, 0, 0)
@@ -141,8 +140,7 @@ class LayerChooser(QWidget):
     def _show_line(self) -> None:
         sign = "\u25be" if self.line.isChecked() else "\u25b8"  # triangles: open, folded
         text = f"{sign} Image: {self.model.describe()}"
-        # an ampersand would underline the letter behind it
-        self.line.setText(text.replace("&", "&&"))
+        self.line.show_text(text)
         self.line.setToolTip(plain_tip(f"{text}\nPress to choose the layer of each channel"))
         self.line.setEnabled(bool(self.model.channels))
 
@@ -153,6 +151,73 @@ class LayerChooser(QWidget):
         self._several_files.setVisible(self.model.confirmable)
         said = [*self.model.doubts(), *self._found]
         self._odd.tell("\n".join(f"{sentence.rstrip('.')}." for sentence in said), "warning")
+
+
+class FoldLine(QPushButton):
+    """A line of text that can be pressed; where it is too long a second one, shortened in its middle.
+
+    Ends are kept, for files are told apart by the end of their names, and channels stand there.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._whole = ""
+        self.setFlat(True)
+        self.setCheckable(True)
+        self.setStyleSheet("text-align: left; padding: 2px;")
+
+    def show_text(self, text: str) -> None:
+        """Show a text as far as two lines hold it."""
+        self._whole = text
+        self._fit()
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802 (the name is Qt's)
+        """As high as its lines, whatever the width."""
+        return QSize(1, self.sizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802 (the name is Qt's)
+        """Break the text anew."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        option = QStyleOptionButton()
+        self.initStyleOption(option)
+        inside = self.style().subElementRect(QStyle.SubElement.SE_PushButtonContents, option, self)
+        width, words = inside.width(), self.fontMetrics()
+        first, rest = break_line(self._whole, lambda text: words.horizontalAdvance(text) <= width)
+        lines = [first]
+        if rest:
+            lines.append(words.elidedText(rest, Qt.TextElideMode.ElideMiddle, width))
+        # an ampersand would underline the letter behind it
+        self.setText("\n".join(lines).replace("&", "&&"))
+
+
+def break_line(text: str, fits: Callable[[str], bool]) -> tuple[str, str]:
+    """Return as many words as fit into a line, at least one, and the others.
+
+    Parameters
+    ----------
+    text : str
+    fits : callable
+        Tells whether a text fits.
+
+    Returns
+    -------
+    (str, str)
+
+    Examples
+    --------
+    >>> break_line("Image: A01 DNA", lambda text: len(text) <= 11)
+    ('Image: A01', 'DNA')
+    >>> break_line("Image: A01 DNA", lambda text: len(text) <= 20)
+    ('Image: A01 DNA', '')
+    """
+    words = text.split(" ")
+    count = len(words)
+    while count > 1 and not fits(" ".join(words[:count])):
+        count -= 1
+    return " ".join(words[:count]), " ".join(words[count:])
 
 
 def _layer_in(box: QComboBox) -> Image | None:

@@ -3,21 +3,18 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QPushButton, QWidget
 
 from napari_why.core.errors import WhyError
 from napari_why.core.torch_loading import import_torch
-from napari_why.sessions.opened_session import (
-    ReadSession,
-    read_session,
-    restore_choices,
-    restore_view,
-)
-from napari_why.sessions.saved_session import gather_session, write_session
+from napari_why.sessions import LayerChange
 from napari_why.widgets.parameter_form import MethodChooser, OptionalMethodChooser, ParameterForm
 from napari_why.widgets.path_line import may_write
+
+if TYPE_CHECKING:
+    from napari_why.sessions.opened_session import ReadSession
 
 # A JSON file, whose name tells what it is for.
 ENDING = ".session.json"
@@ -79,7 +76,7 @@ class SessionButtons(QWidget):
     Parameters
     ----------
     host : Dock
-        Has ``viewer``, ``run``, ``add_layers`` and ``message``; the outer dock, or any page.
+        Has ``viewer``, ``run``, ``carry_out`` and ``message``; the outer dock, or any page.
     pages : callable, optional
         Returns the pages that are open, by name. Those with ``settings()`` and
         ``restore_settings(values)`` have their forms kept.
@@ -111,6 +108,9 @@ class SessionButtons(QWidget):
 
     def save_to(self, path: Path) -> None:
         """Save the session: layers are looked at here, in the viewer's thread, and written beside it."""
+        # here and below: a dock is opened without what reads and writes files
+        from napari_why.sessions.saved_session import gather_session, write_session
+
         gathered = gather_session(self._host.viewer, self._settings())
 
         def work(**listeners: Any) -> tuple[str, ...] | None:
@@ -148,19 +148,32 @@ class SessionButtons(QWidget):
     def open_from(self, path: Path) -> None:
         """Open a session: files are read beside the viewer."""
 
-        def work(**listeners: Any) -> ReadSession:
+        def work(**listeners: Any) -> "ReadSession":
             import_torch()
+            from napari_why.sessions.opened_session import read_session
+
             return read_session(path, **listeners)
 
         self._host.run("Opening the session", work, self._show)
 
-    def _show(self, read: ReadSession) -> None:
+    def _show(self, read: "ReadSession") -> None:
+        from napari_why.sessions.opened_session import (
+            restore_choices,
+            restore_results,
+            restore_view,
+        )
+
         viewer = self._host.viewer
         restore_choices(viewer, read)
         self._waiting = dict(read.settings)
         for name, page in self._pages().items():
             self.restore_page(name, page)
-        self._host.add_layers(list(read.layers), lambda: restore_view(viewer, read.plain))
+
+        def restore() -> None:
+            restore_results(viewer, read)
+            restore_view(viewer, read.plain)
+
+        self._host.carry_out(LayerChange(viewer, list(read.layers)), restore)
         if read.notes:
             self._host.message.tell("\n".join(read.notes), "warning")
         else:

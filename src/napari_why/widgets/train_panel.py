@@ -13,6 +13,7 @@ from napari_why.core.errors import WhyError
 from napari_why.core.events import EpochFinished, Event
 from napari_why.core.options import parameters_of
 from napari_why.output.snippets import copy_training
+from napari_why.widgets.classifier_bar import list_doubts
 from napari_why.widgets.copy_buttons import CopyButtons
 from napari_why.widgets.dock import Dock, Panel, as_sentence, read_preferences
 from napari_why.widgets.job import RunButton
@@ -68,6 +69,8 @@ class TrainPanel(Panel):
         self.then_evaluate.setChecked(True)
         self.status = PlainLabel("Loading the networks...")
         self.outcome = PlainLabel()
+        # what the training said of the images so far
+        self._found: list[str] = []
         self.button = RunButton("Train", dock.runner)
         self.finish_button = RunButton("Fit the transport now", dock.runner)
         self.finish_button.setVisible(False)
@@ -84,10 +87,11 @@ class TrainPanel(Panel):
         self.column.addWidget(self.fold)
         self.column.addWidget(self.button)
         self.column.addWidget(self.status)
-        self.column.addWidget(self.outcome)
         self.column.addWidget(self.finish_button)
         self.column.addWidget(self.copy_buttons)
         self.column.addLayout(self._curve_place)
+        # below what one looks at meanwhile: it grows while the training runs
+        self.column.addWidget(self.outcome)
         self.end_column()
         self.network.currentIndexChanged.connect(self._show_network)
         self.button.started.connect(self.train)
@@ -210,7 +214,7 @@ class TrainPanel(Panel):
         self._clock = EpochClock(network, parameters, images)
         # now and not at the end: the curves are drawn below it meanwhile
         self.fold.fold_after_run()
-        self.dock.run(TITLE, work, self._conclude, self._keep_best, keep)
+        self.dock.run(TITLE, work, self._conclude, self._keep_best, keep, on_finding=self._note)
 
     def finish(self) -> None:
         """Make what the fit of the shared classifier left out for counterfactuals."""
@@ -223,6 +227,7 @@ class TrainPanel(Panel):
 
             return finish_fit(classifier, dataset, **listeners)
 
+        self._found = []
         self.dock.run("Fitting the transport", work, self._share)
 
     def show_classifier(self, classifier: "Classifier | None") -> None:
@@ -280,10 +285,22 @@ class TrainPanel(Panel):
         if done and self.then_evaluate.isChecked():
             self.trained.emit()
 
+    def _note(self, finding: str) -> None:
+        """Say what was found of the images while the training runs."""
+        if finding not in self._found:
+            self._found.append(finding)
+        self.outcome.setText("\n".join(map(as_sentence, self._found)))
+
     def _share(self, classifier: "Classifier") -> None:
         self.dock.state.classifier = classifier
         self.status.setText(describe_kept(classifier))
-        self.outcome.setText(describe_outcome(classifier))
+        told = describe_outcome(classifier)
+        # what the classifier's card says stands on top of all pages, or in the outcome itself
+        known = (told, *list_doubts(classifier))
+        others = [
+            found for found in self._found if not any(found.rstrip(".") in text for text in known)
+        ]
+        self.outcome.setText("\n".join(filter(None, [told, *map(as_sentence, others)])))
 
     def _keep_best(self, error: Exception) -> None:
         from napari_why.fitting import FittingError
@@ -303,6 +320,7 @@ class TrainPanel(Panel):
             self._curve_place.addWidget(self.curves)
         self.curves.start()
         self.status.setText("Preparing...")
+        self._found = []
         self.outcome.clear()
 
     def _follow(self, event: Event) -> None:

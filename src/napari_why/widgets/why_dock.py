@@ -10,7 +10,7 @@ from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
     QFrame,
-    QGridLayout,
+    QHBoxLayout,
     QMainWindow,
     QMessageBox,
     QPushButton,
@@ -51,8 +51,8 @@ PAGES = {
     "Batch": ("Work on many images, to one table", "batch_panel", "BatchPage"),
     "Screen": ("Judge compounds on plates, as the plates fill", "screen_page", "ScreenPage"),
 }
-# Buttons in a row: the longest names fit side by side into the narrowest dock.
-IN_A_ROW = 3
+# Buttons in a row, each as wide as its word needs: these four fit into the narrowest dock.
+IN_A_ROW = 4
 # Milliseconds without a further change until the image is compared with the training images: dragging a
 # slider through a stack chooses a plane at each step.
 CHECK_DELAY_MS = 400
@@ -252,18 +252,13 @@ class WhyDock(WorkingWidget):
         inside.setSpacing(2)
         inside.addWidget(self.classifier_bar)
         inside.addWidget(self.image)
-        grid = QGridLayout()
-        grid.setSpacing(2)
-        for index, (name, (about, *_)) in enumerate(PAGES.items()):
-            button = QPushButton(name)
-            button.setCheckable(True)
-            button.setToolTip(about)
-            button.setMinimumWidth(1)
-            button.setStyleSheet("padding: 3px 1px;")
-            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-            self._buttons.addButton(button)
-            grid.addWidget(button, index // IN_A_ROW, index % IN_A_ROW)
-        inside.addLayout(grid)
+        names = list(PAGES)
+        for first in range(0, len(names), IN_A_ROW):
+            line = QHBoxLayout()
+            line.setSpacing(2)
+            for name in names[first : first + IN_A_ROW]:
+                line.addWidget(self._make_button(name))
+            inside.addLayout(line)
         self._buttons.buttonClicked.connect(lambda button: self.show_page(button.text()))
         waiting = PlainLabel("Opening...")
         waiting.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -277,6 +272,16 @@ class WhyDock(WorkingWidget):
         layout.addWidget(self.strip)
         layout.addWidget(self.sessions)
         ignore_wheel_without_focus(header)
+
+    def _make_button(self, name: str) -> QPushButton:
+        button = QPushButton(name)
+        button.setCheckable(True)
+        button.setToolTip(PAGES[name][0])
+        button.setMinimumWidth(1)
+        button.setStyleSheet("padding: 3px 1px;")
+        button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._buttons.addButton(button)
+        return button
 
     def _follow(self) -> None:
         self.state.image.changed.connect(self._image_changed)
