@@ -1,8 +1,7 @@
 """The examples in the docstrings run; training, classifier and attribution have tests of their own."""
 
 import doctest
-import importlib
-import linecache
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,12 +34,10 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_in_the_docstrings_run(name: str) -> None:
-    module = importlib.import_module(name)
-    # before each docstring doctest looks whether any of the files that are kept there has changed; by now
-    # those are thousands, of torch and others, and it took four fifths of the time
-    linecache.clearcache()
-    assert doctest.testmod(module).failed == 0
+def test_the_examples_in_the_docstrings_run(
+    name: str, run_examples: Callable[[str], doctest.TestResults]
+) -> None:
+    assert run_examples(name).failed == 0
 
 
 def test_there_are_examples_in_every_room() -> None:
