@@ -1,8 +1,11 @@
 """Fixtures that every test may use, threads, and what becomes of tests without their data."""
 
+import doctest
+import importlib
+import linecache
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -49,6 +52,20 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real images are needed: set NAPARI_WHY_DATA or place them at {default}")
     return folder
+
+
+@pytest.fixture
+def run_examples() -> Callable[[str], doctest.TestResults]:
+    """Return what runs the examples in the docstrings of a module, by its name."""
+
+    def run(name: str) -> doctest.TestResults:
+        module = importlib.import_module(name)
+        # Before each docstring doctest looks whether any of the files that are kept there has changed. By
+        # now these are thousands, torch's and others', and it took four fifths of the time.
+        linecache.clearcache()
+        return doctest.testmod(module)
+
+    return run
 
 
 def pytest_runtest_setup() -> None:

@@ -1,7 +1,7 @@
 """The examples in the docstrings run; training, classifier and attribution have tests of their own."""
 
 import doctest
-import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,8 +34,10 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_in_the_docstrings_run(name: str) -> None:
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+def test_the_examples_in_the_docstrings_run(
+    name: str, run_examples: Callable[[str], doctest.TestResults]
+) -> None:
+    assert run_examples(name).failed == 0
 
 
 def test_there_are_examples_in_every_room() -> None:

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,8 @@ DOCUMENTATION = Path(__file__).parents[2] / "docs" / "attribution.md"
 
 
 @pytest.mark.parametrize("name", ["class_activation_maps", "occlusion", "registry"])
-def test_docstring_examples(name: str) -> None:
-    result = doctest.testmod(importlib.import_module(f"napari_why.attribution.{name}"))
+def test_docstring_examples(name: str, run_examples: Callable[[str], doctest.TestResults]) -> None:
+    result = run_examples(f"napari_why.attribution.{name}")
     assert result.attempted > 0
     assert result.failed == 0
 

@@ -141,3 +141,19 @@ def test_each_class_is_judged_against_the_rest() -> None:
         np.stack([predicted, predicted])[:, None], labels, groups, 0 * labels, seed=0
     )
     assert by_one.accuracies == pytest.approx(found.accuracies)  # repetitions that agree
+
+
+@pytest.mark.parametrize("at_once", [1, 7])
+def test_labels_counted_together_are_those_counted_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    """On three plates, of wells with one class and of wells with several."""
+    rng = np.random.default_rng(2)
+    plates = GROUPS % 3
+    labels = np.where(GROUPS < 12, LABELS, rng.integers(0, 3, len(LABELS)))
+    predicted = np.where(rng.random((2, len(labels))) < 0.6, labels, 2)
+    together = permutation_test(predicted, labels, GROUPS, plates, seed=0)
+    monkeypatch.setattr("napari_why.training.class_evidence.DEALT_AT_ONCE", at_once * len(labels))
+    parts = permutation_test(predicted, labels, GROUPS, plates, seed=0)
+    for name, value in vars(together).items():
+        np.testing.assert_array_equal(getattr(parts, name), value, err_msg=name)

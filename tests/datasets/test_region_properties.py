@@ -5,9 +5,11 @@ import pytest
 from scipy import ndimage
 from skimage import filters, measure
 
+from napari_why.datasets import features
 from napari_why.datasets.features import (
     EIGHT_NEIGHBOURS,
     REGION_PROPERTIES,
+    image_features,
     region_properties,
     texture_features,
 )
@@ -79,3 +81,16 @@ def test_the_features_of_a_channel_hold_the_means_over_regions() -> None:
 
 def test_a_plane_of_one_value_has_no_regions() -> None:
     assert texture_features(np.full((32, 32), 7.0))[-7:].tolist() == [0.0] * 7
+
+
+@pytest.mark.parametrize("at_once", [1, 4 * 31 * 47, 2**20])
+def test_planes_described_together_are_those_described_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(features, "PIXELS_AT_ONCE", at_once)
+    images = np.random.default_rng(3).gamma(2.0, 300.0, (5, 3, 31, 47)).astype(np.float32)
+    wanted = [[texture_features(image[channel]) for channel in (2, 0)] for image in images]
+    found = image_features(images, (2, 0))
+    np.testing.assert_array_equal(found, np.reshape(wanted, (5, -1)))
+    assert image_features(images, ()).shape == (5, 0)
+    assert image_features(images[:0], (0,)).shape == (0, found.shape[1] // 2)

@@ -1,7 +1,7 @@
 """The examples in the docstrings of training, fitting and model run."""
 
 import doctest
-import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,8 +19,8 @@ MODULES = sorted(
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_run(name: str) -> None:
-    found = doctest.testmod(importlib.import_module(f"napari_why.{name}"))
+def test_the_examples_run(name: str, run_examples: Callable[[str], doctest.TestResults]) -> None:
+    found = run_examples(f"napari_why.{name}")
     assert found.attempted > 0
     assert found.failed == 0
 

@@ -211,6 +211,8 @@ def _predict(network: Network, x: Tensor) -> NDArray[np.int64]:
 
 PERMUTATIONS = 999  # with the real labels a thousand, so that p comes in steps of 0.001
 CONFIDENCE = 0.95  # of the intervals, as is usual
+# Labels that are counted in one call: some megabytes, and calls no longer cost more than the counting.
+DEALT_AT_ONCE = 2**18
 
 Integers = NDArray[np.int64]
 Numbers = NDArray[np.float64]
@@ -291,10 +293,12 @@ def permutation_test(
     real = counting.figures(labels)
     null = np.empty((PERMUTATIONS, *real.shape))
     same = 1
-    for number in range(PERMUTATIONS):
-        dealt = shuffle(generator)
-        null[number] = counting.figures(dealt)
-        same += int(np.array_equal(dealt, labels))
+    at_once = max(1, DEALT_AT_ONCE // len(labels))
+    for first in range(0, PERMUTATIONS, at_once):
+        part = null[first : first + at_once]
+        dealt = np.stack([shuffle(generator) for _ in part])
+        part[:] = counting.figures(dealt)
+        same += int((dealt == labels).all(axis=1).sum())
     # 1 for the real labels themselves, so that p is never 0; 1e-12 for the order of summation
     as_good = 1 + (null[:, :, 0] >= real[:, 0] - 1e-12).sum(axis=0)
     p_values = as_good / (PERMUTATIONS + 1)
@@ -332,18 +336,26 @@ class _Shuffle:
         members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
         self.mixed = [rows for rows in members if len(np.unique(labels[rows])) > 1]
         pure = [rows for rows in members if len(np.unique(labels[rows])) == 1]
-        self.pure = [
+        by_stratum = [
             [rows for rows in pure if strata[rows[0]] == stratum] for stratum in np.unique(strata)
+        ]
+        # of each stratum the images of all pure groups, how many each group has, and its label
+        self.pure = [
+            (
+                np.concatenate(wells),
+                np.array([len(rows) for rows in wells]),
+                labels[[rows[0] for rows in wells]],
+            )
+            for wells in by_stratum
+            if wells
         ]
 
     def __call__(self, generator: np.random.Generator) -> Integers:
         dealt = self.labels.copy()
         for rows in self.mixed:
             dealt[rows] = generator.permutation(self.labels[rows])
-        for wells in self.pure:
-            given = generator.permutation([self.labels[rows[0]] for rows in wells])
-            for rows, label in zip(wells, given, strict=True):
-                dealt[rows] = label
+        for rows, sizes, wells in self.pure:
+            dealt[rows] = np.repeat(generator.permutation(wells), sizes)
         return dealt
 
 
@@ -380,51 +392,66 @@ class _Counting:
         return int(self.taken.shape[2])
 
     def cells(self, labels: Integers) -> Integers:
-        """Return the stratum and class of every image as one number."""
+        """Return the stratum and class of every image as one number; labels (..., n)."""
         return np.asarray(self.strata * self.classes + labels, dtype=np.int64)
 
     def totals(self, labels: Integers) -> Numbers:
-        """Return the weight of every stratum and class, shape (S, K)."""
-        size = (int(self.strata.max()) + 1) * self.classes
-        sums = np.bincount(self.cells(labels), self.weights, minlength=size)
-        return np.asarray(sums.reshape(-1, self.classes), dtype=np.float64)
+        """Return the weight of every stratum and class, shape (..., S, K), of labels (..., n)."""
+        return self._sum_by_cell(labels, self.weights)
 
     def figures(self, labels: Integers) -> Numbers:
-        """Return the overall accuracy, then that of every class against the rest: (C, 1 + K)."""
+        """Return the overall accuracy, then that of every class against the rest.
+
+        Of labels (..., n) it is (..., C, 1 + K): calls cost more than the counting of one dealing.
+        """
         total = self.totals(labels)
-        cell, size = self.cells(labels), total.size
-        # rates (C, S, K, K): of a stratum's images of a class, the share that is taken for another
-        weighted = self.taken * self.weights[None, :, None]
-        sums = np.zeros((len(weighted), size, self.classes))
-        for channel, values in enumerate(weighted):
-            np.add.at(sums[channel], cell, values)
-        rates = sums.reshape(-1, *total.shape, self.classes)
-        rates = rates / np.where(total > 0, total, 1)[None, :, :, None]
+        # rates (..., C, S, K, K): of a stratum's images of a class, the share that is taken for another
+        sums = [
+            [self._sum_by_cell(labels, self.weights * taken) for taken in values.T]
+            for values in self.taken
+        ]
+        rates = np.stack([np.stack(each, axis=-1) for each in sums], axis=-4)
+        rates = rates / np.where(total > 0, total, 1)[..., None, :, :, None]
         coefficients = self.coefficients(total)
-        found = np.empty((len(rates), 1 + self.classes))
-        found[:, 0] = np.einsum("sj,csjj->c", coefficients[0], rates)
+        right = np.einsum("...jj->...j", rates)
+        found = [np.einsum("...sj,...csj->...c", coefficients[0], right)]
         for k in range(self.classes):
-            right = 1 - rates[..., k]  # of the others, those that are not taken for it
-            right[:, :, k] = rates[:, :, k, k]
-            found[:, 1 + k] = np.einsum("sj,csj->c", coefficients[1 + k], right)
-        return found
+            not_taken = 1 - rates[..., k]  # of the others, those that are not taken for it
+            not_taken[..., k] = right[..., k]
+            found.append(np.einsum("...sj,...csj->...c", coefficients[1 + k], not_taken))
+        return np.stack(found, axis=-1)
 
     def coefficients(self, total: Numbers) -> Numbers:
-        """Return what each stratum and class counts in each figure, shape (1 + K, S, K).
+        """Return what each stratum and class counts in each figure, shape (1 + K, ..., S, K).
 
         nan in a figure that no stratum tells of.
         """
         there = total > 0
-        count = there.sum(axis=1)
-        share = np.where(count > 1, total.sum(axis=1), 0)
+        count = there.sum(axis=-1)
+        share = np.where(count > 1, total.sum(axis=-1), 0)
         made = np.zeros((1 + self.classes, *total.shape))
-        made[0] = there / np.maximum(count, 1)[:, None] * (share / share.sum())[:, None]
+        made[0] = there / np.maximum(count, 1)[..., None] * _shares_of_sum(share)[..., None]
         for k in range(self.classes):
-            own = np.where(there[:, k], share, 0)
-            others = there / np.maximum(count - 1, 1)[:, None] / 2
-            others[:, k] = there[:, k] / 2
-            made[1 + k] = others * (own / own.sum() if own.sum() else own * np.nan)[:, None]
+            own = np.where(there[..., k], share, 0)
+            others = there / np.maximum(count - 1, 1)[..., None] / 2
+            others[..., k] = there[..., k] / 2
+            made[1 + k] = others * _shares_of_sum(own)[..., None]
         return made
+
+    def _sum_by_cell(self, labels: Integers, values: Numbers) -> Numbers:
+        """Return the sums of the images' values (n,) by stratum and class, (..., S, K)."""
+        size = (int(self.strata.max()) + 1) * self.classes
+        cells = self.cells(labels).reshape(-1, labels.shape[-1])
+        first = size * np.arange(len(cells))[:, None]
+        every = np.broadcast_to(values, cells.shape).ravel()
+        sums = np.bincount((first + cells).ravel(), every, minlength=size * len(cells))
+        return np.asarray(sums.reshape(*labels.shape[:-1], -1, self.classes), dtype=np.float64)
+
+
+def _shares_of_sum(values: Numbers) -> Numbers:
+    """Return values (..., S) as shares of their sum; nan where that is 0."""
+    total = values.sum(axis=-1, keepdims=True)
+    return values / np.where(total > 0, total, np.nan)
 
 
 @dataclass(frozen=True)

@@ -155,20 +155,20 @@ class ChannelFrame:
         # as many as a quantile can be taken of in one call, and more than it needs
         generator = torch.Generator().manual_seed(0)
         drawn = pixels[torch.randint(len(pixels), (DRAWN_PIXELS,), generator=generator)]
-        background = float(torch.quantile(drawn, BACKGROUND))
-        brightness = max(float(torch.quantile(drawn, BRIGHT)) - background, LEAST_RANGE)
-        levels, counted = (
-            tuple(float(torch.quantile(drawn, share)) - background for share in shares)
-            for shares in (CURVE_LEVELS, COUNTED)
-        )
+        # in one call, which sorts the pixels once
+        shares = torch.tensor([BACKGROUND, BRIGHT, *CURVE_LEVELS, *COUNTED])
+        background, bright, *others = torch.quantile(drawn, shares).tolist()
+        brightness = max(bright - background, LEAST_RANGE)
+        above = [level - background for level in others]
+        levels, counted = tuple(above[: len(CURVE_LEVELS)]), tuple(above[len(CURVE_LEVELS) :])
         structures = LockedStructures.find(images, locked)
         nothing = torch.zeros(0, 0)
         unchanged = ChannelChange(channel, background, brightness, levels, structures, {}, nothing)
         prepared, typical = unchanged.prepare(images), None
         if prepared.shares is not None:
             mean = prepared.above.mean((1, 2)).clamp(min=0)
-            bright = torch.log(mean + LEAST_BRIGHTNESS * brightness).mean()
-            typical = torch.cat([bright[None], prepared.shares.mean((1, 2, 3))])
+            typical_mean = torch.log(mean + LEAST_BRIGHTNESS * brightness).mean()
+            typical = torch.cat([typical_mean[None], prepared.shares.mean((1, 2, 3))])
         return cls(unchanged, ChannelStatistics(brightness, counted, typical))
 
     def describe(self, images: Tensor) -> Tensor:
