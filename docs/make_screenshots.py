@@ -5,9 +5,11 @@ Usage, with a display or under Xvfb::
     xvfb-run -a -s "-screen 0 1366x768x24" python docs/make_screenshots.py DATA FOLDER [THEME]
 
 ``DATA`` holds ``bbbc013-translocation``; ``THEME`` is napari's ``dark`` or ``light``. With
-QT_SCALE_FACTOR=2 and a screen of 2732x1536 everything is drawn at twice the size.
+QT_SCALE_FACTOR=2 and a screen of 2732x1536 everything is drawn at twice the size; of those pictures the dock
+alone is kept, for the rest is napari's.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ from typing import Any
 import napari
 from napari.settings import get_settings
 from PIL import Image
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QDockWidget
 from screenshot_waiting import open_page, wait_for
 
 from napari_why.widgets.counterfactual_dock import CounterfactualDock
@@ -38,15 +41,31 @@ class Guide:
         self.folder, self.theme = folder, theme
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(WIDTH, HEIGHT)
+        self.scale = float(os.environ.get("QT_SCALE_FACTOR", "1"))
+        self._shown: Any = None
 
     def page(self, name: str) -> Any:
         """Show a page and return it."""
-        return open_page(self.viewer, name)
+        self._shown = open_page(self.viewer, name)
+        return self._shown
 
     def shoot(self, name: str) -> None:
-        """Take a picture of the window."""
-        window = self.viewer.screenshot(canvas_only=False, flash=False)
-        self.save(Image.fromarray(window[..., :3]), self.folder / f"guide-{name}-{self.theme}.png")
+        """Take a picture of the window; at another scale of the dock alone."""
+        picture = Image.fromarray(self.viewer.screenshot(canvas_only=False, flash=False)[..., :3])
+        scale = ""
+        if self.scale != 1:
+            picture, scale = picture.crop(self._dock_box()), f"-{self.scale:g}x"
+        self.save(picture, self.folder / f"guide-{name}-{self.theme}{scale}.png")
+
+    def _dock_box(self) -> tuple[int, int, int, int]:
+        """Return where the dock lies in the window: left, top, right, bottom in pixels of the picture."""
+        dock = self._shown
+        while not isinstance(dock, QDockWidget):
+            dock = dock.parentWidget()
+        corner = dock.mapTo(dock.window(), QPoint(0, 0))
+        left, top = corner.x(), corner.y()
+        box = (left, top, left + dock.width(), top + dock.height())
+        return tuple(round(self.scale * side) for side in box)
 
     def save(self, picture: Image.Image, file: Path) -> None:
         """Write a picture with few colours."""

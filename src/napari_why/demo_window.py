@@ -195,9 +195,10 @@ def arrange(
     grid.shape, grid.spacing = (len(result.channels), COLUMNS), SPACING
     grid.stride = LAYERS_IN_A_CELL
     grid.enabled = True
-    # the copies below are no image to go on with; what is chosen last stands in the layer controls
+    # the copies below are no image to go on with; what is chosen last stands in the layer controls and,
+    # by its name, in the status bar, which has one line
     viewer.layers.selection = set(raw)
-    viewer.layers.selection.active = order[-1]
+    viewer.layers.selection.active = moved
     # the title of one bar would lie over another, and the name of a cell says what its bar is of
     viewer.canvas.overlays[TITLE].visible = False
     viewer.reset_view(margin=MARGIN)

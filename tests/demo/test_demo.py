@@ -3,16 +3,23 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 
-from napari_why import load, read
+from napari_why import attribute, counterfactual, load, read
 from napari_why.core.errors import WhyError
 from napari_why.core.events import EpochFinished
 from napari_why.datasets import Dataset
 from napari_why.demo import do_main_job, epochs_for, network_size
+from napari_why.demo_window import arrange
+from napari_why.napari_reader import image_layers
+from napari_why.output.layer_metadata import LayerFacts
+from napari_why.output.layers import to_layers
+from napari_why.sessions import results_of
 from napari_why.simulation import simulate, simulate_to_folder
 
 # The program without what has tests of its own (maps of pixels, the lock test, the second network), and
@@ -93,6 +100,31 @@ def test_a_log_has_the_answer_and_the_files(made):
 def test_the_classifier_is_there_to_go_on_with(made):
     classifier = load(made / "classifier")
     assert classifier.classes == ("diseased", "treated")
+
+
+def test_every_bar_of_the_window_has_its_unit_beside_it(made):
+    classifier, image = load(made / "classifier"), read(made / "image.ome.tif")
+    maps = {name: attribute(classifier, image, name) for name in ("occlusion", "cam", "lrp")}
+    series = counterfactual(classifier, image, steps=3, draws=0)
+    job = SimpleNamespace(
+        classifier=classifier, image=image, attributions=maps, counterfactual=series
+    )
+    viewer = ViewerModel()
+    raw = [viewer.add_image(data, **options) for data, options, _ in image_layers(image)]
+    of_maps = [layer for result in maps.values() for layer in to_layers(result, raw)]
+    of_maps = [layer for layer in of_maps if LayerFacts.of(layer).channel is not None]
+    of_series = to_layers(series, raw)
+    results_of(viewer).add_layers_alone(of_series)
+    for layer in (*of_maps, *of_series):
+        viewer.add_layer(layer)
+    arrange(viewer, job, raw, of_maps, of_series)
+    named = [layer for layer in viewer.layers if layer.visible and layer.name_overlay.visible]
+    barred = [layer for layer in named if layer.colorbar.visible]
+    assert (len(named), len(barred)) == (8, 4)
+    for layer in barred:
+        assert layer.name.split("\n")[1] == LayerFacts.of(layer).further["unit"] != ""
+    assert not any("\n" in layer.name for layer in named if layer not in barred)
+    assert viewer.layers.selection.active in named
 
 
 def test_stopped_while_it_trains_it_says_so():

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from napari.components import ViewerModel
+from napari.qt import get_stylesheet
 
 from napari_why.core.errors import InversionError, MismatchError, WhyError
 from napari_why.core.events import EpochFinished, Message, Started
@@ -22,7 +23,7 @@ from napari_why.widgets.attribution_dock import AttributionDock
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.counterfactual_dock import CounterfactualDock
 from napari_why.widgets.dataset_panel import count_images
-from napari_why.widgets.dock import Preferences
+from napari_why.widgets.dock import NARROWEST, Preferences
 from napari_why.widgets.job import JobState, run_in_thread
 from napari_why.widgets.open_dock import OpenDock
 from napari_why.widgets.train_panel import describe_lock, describe_outcome
@@ -54,6 +55,23 @@ def test_the_titles_of_the_tabs_take_little_more_than_their_words(dock, viewer):
     for index in range(bar.count()):
         beside = bar.tabRect(index).width() - words.horizontalAdvance(bar.tabText(index))
         assert beside <= 10, bar.tabText(index)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_every_title_can_be_read_in_the_narrowest_dock(qtbot, dock, viewer, alone):
+    widget = dock(ClassifierDock, viewer)
+    if not alone:
+        widget.become_page()
+    widget.setStyleSheet(get_stylesheet("dark"))  # its tabs are wider than those of Qt
+    widget.resize(NARROWEST, 420)
+    with qtbot.waitExposed(widget):
+        widget.show()
+    qtbot.wait(50)
+    bar = widget.tabs.tabBar()
+    assert bar.count() == (6 if alone else 5)
+    for index in range(bar.count()):
+        assert bar.rect().contains(bar.tabRect(index)), bar.tabText(index)
+        assert bar.tabRect(index).width() >= bar.fontMetrics().horizontalAdvance(bar.tabText(index))
 
 
 def test_training_shares_the_classifier_with_the_other_docks(learning, dock, viewer):

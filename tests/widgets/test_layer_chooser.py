@@ -71,7 +71,7 @@ def test_files_are_confirmed_to_show_one_field_with_a_tick(chooser, viewer):
 def test_a_long_line_takes_a_second_one_and_keeps_both_ends(qtbot, viewer):
     for layer, channel in zip(list(viewer.layers), ("TMRM", "DAPI"), strict=True):
         layer.name = channel
-        source = f"simulated scene 147 (seed 0), {'very ' * 20}long.ome.tif"
+        source = f"simulated scene 147 (seed 0), {'very ' * 60}long.ome.tif"
         layer.metadata = {"napari_why": {"channel": channel, "source": source}}
     chooser = LayerChooser(viewer, folded=True)
     qtbot.addWidget(chooser)

@@ -159,10 +159,7 @@ class ClassifierDock(Dock):
         }
         for title, page in pages.items():
             self.tabs.addTab(page, title)
-        bar = self.tabs.tabBar()
-        if bar is not None:
-            # with the room that napari's theme leaves beside titles, the last would be cut off
-            bar.setStyleSheet("QTabBar::tab { padding: 3px 2px; }")
+        self._leave_room_beside_titles(0)
         self.column.addWidget(self.bar)
         self.column.addWidget(self.tabs)
         self.tabs.currentChanged.connect(lambda _index: self.load_catalogue())
@@ -184,7 +181,14 @@ class ClassifierDock(Dock):
         for widget in (self.bar, self.prediction.chooser, self.generation.chooser):
             widget.hide()
         self.tabs.removeTab(self.tabs.indexOf(self.data))
+        self._leave_room_beside_titles(2)
         self.load_catalogue()
+
+    def _leave_room_beside_titles(self, pixels: int) -> None:
+        """Set the room on both sides: with that of napari's theme the last title would be cut off."""
+        bar = self.tabs.tabBar()
+        if bar is not None:
+            bar.setStyleSheet(f"QTabBar::tab {{ padding: 3px {pixels}px; }}")
 
     def load_catalogue(self) -> None:
         """Import what a page needs, beside the viewer, the first time that it asks for it."""

@@ -168,8 +168,9 @@ class FoldLine(QPushButton):
 
     def show_text(self, text: str) -> None:
         """Show a text as far as two lines hold it."""
-        self._whole = text
-        self._fit()
+        if text != self._whole:
+            self._whole = text
+            self._fit()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 (the name is Qt's)
         """As high as its lines, whatever the width."""

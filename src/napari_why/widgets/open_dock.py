@@ -1,6 +1,5 @@
 """The page that opens images to learn from, and single images as layers."""
 
-from functools import partial
 from html import escape
 from importlib import import_module
 from pathlib import Path
@@ -251,9 +250,7 @@ class OpenDock(Dock):
         self.column.addWidget(self.tabs)
         self.dataset.train_wanted.connect(lambda: self.page_wanted.emit("Classifier"))
         self.facts = FactsUnderMouse(self.viewer)
-        # napari makes a sample in the thread of the window, which would wait for what that imports
-        samples = partial(import_module, "napari_why.sample_data")
-        self.load(samples, lambda _module: None, "Preparing the samples")
+        self.load(import_what_napari_asks_for, lambda _done: None, "Preparing the samples")
 
     def shut_down(self) -> None:
         """Stop what runs, and follow the shared data set no more."""
@@ -261,3 +258,9 @@ class OpenDock(Dock):
         self.dataset.release()
         self.plate.release()
         self.facts.release()
+
+
+def import_what_napari_asks_for() -> None:
+    """Import what reads a dropped file and makes a sample: napari does both in the thread of the window."""
+    for name in ("napari_reader", "sample_data"):
+        import_module(f"napari_why.{name}")
