@@ -68,10 +68,26 @@ def z_prime(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | 
     # of a single value there is no spread, and 0 would make Z' look perfect
     if min(len(first), len(second)) < 2:
         return None
-    distance = abs(float(first.mean() - second.mean()))
-    if distance == 0:
-        return None
-    return 1 - 3 * float(first.std(ddof=1) + second.std(ddof=1)) / distance
+    value = float(z_primes(first, second))
+    return None if np.isnan(value) else value
+
+
+def z_primes(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return :func:`z_prime` of many pairs of samples at once.
+
+    Parameters
+    ----------
+    first, second : ndarray, shape (..., n) and (..., m)
+        Two values of each sample at least.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        NaN where the means of a pair are equal.
+    """
+    distance = np.abs(first.mean(axis=-1) - second.mean(axis=-1))
+    spread = first.std(axis=-1, ddof=1) + second.std(axis=-1, ddof=1)
+    return np.asarray(1 - 3 * spread / np.where(distance > 0, distance, np.nan))
 
 
 def pairwise_z_prime(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_why.latent_space.robust import DEVIATIONS
-from napari_why.training.metrics import z_prime
+from napari_why.training.metrics import z_prime, z_primes
 
 Values = NDArray[np.float64]
 Statistic = Callable[[Values, Values], float | None]
@@ -52,7 +52,7 @@ def spread_of(values: Values) -> float:
     >>> round(spread_of(np.array([1.0, 2.0, 3.0, 4.0, 100.0])), 4)
     1.4826
     """
-    return DEVIATIONS * float(np.median(np.abs(values - np.median(values))))
+    return float(_spreads(values))
 
 
 def ssmd(negative: Values, positive: Values) -> float | None:
@@ -76,7 +76,7 @@ def ssmd(negative: Values, positive: Values) -> float | None:
     >>> ssmd(np.array([-1.0, 1.0]), np.array([9.0, 11.0]))
     5.0
     """
-    return _standardise(negative, positive, np.mean, lambda values: float(values.std(ddof=1)))
+    return _alone(_ssmd, negative, positive)
 
 
 def robust_ssmd(negative: Values, positive: Values) -> float | None:
@@ -92,7 +92,7 @@ def robust_ssmd(negative: Values, positive: Values) -> float | None:
     float or None
         None of fewer than two wells in a group, or where more than half of one have one value.
     """
-    return _standardise(negative, positive, np.median, _known_spread)
+    return _alone(_robust_ssmd, negative, positive)
 
 
 def robust_z_prime(negative: Values, positive: Values) -> float | None:
@@ -116,11 +116,7 @@ def robust_z_prime(negative: Values, positive: Values) -> float | None:
     >>> round(robust_z_prime(np.array([0.0, 1.0, 2.0]), np.array([20.0, 21.0, 22.0])), 4)
     0.5552
     """
-    if min(len(negative), len(positive)) < 2:
-        return None
-    distance = abs(float(np.median(positive) - np.median(negative)))
-    spread = _known_spread(negative) + _known_spread(positive)
-    return 1 - 3 * spread / distance if distance > 0 and np.isfinite(spread) else None
+    return _alone(_robust_z_prime, negative, positive)
 
 
 # By what they are called in tables.
@@ -130,6 +126,65 @@ MEASURES: dict[str, Statistic] = {
     "SSMD": ssmd,
     "robust SSMD": robust_ssmd,
 }
+
+
+# The same of many samples at once, (D, n) and (D, m), as bootstraps have them: (D,), NaN where not defined.
+
+
+def _ssmd(negative: Values, positive: Values) -> Values:
+    return _standardise(negative, positive, np.mean, lambda values: values.std(axis=-1, ddof=1))
+
+
+def _robust_ssmd(negative: Values, positive: Values) -> Values:
+    return _standardise(negative, positive, np.median, _known_spreads)
+
+
+def _robust_z_prime(negative: Values, positive: Values) -> Values:
+    distance = np.abs(np.median(positive, axis=-1) - np.median(negative, axis=-1))
+    spread = _known_spreads(negative) + _known_spreads(positive)
+    return np.asarray(1 - 3 * spread / _unless_zero(distance))
+
+
+OF_SAMPLES: dict[str, Callable[[Values, Values], Values]] = {
+    "Z'": z_primes,
+    "robust Z'": _robust_z_prime,
+    "SSMD": _ssmd,
+    "robust SSMD": _robust_ssmd,
+}
+
+
+def _alone(
+    measure: Callable[[Values, Values], Values], negative: Values, positive: Values
+) -> float | None:
+    if min(len(negative), len(positive)) < 2:
+        return None
+    value = float(measure(negative, positive))
+    return None if np.isnan(value) else value
+
+
+def _standardise(
+    negative: Values,
+    positive: Values,
+    centre: Callable[..., Values],
+    spreads: Callable[[Values], Values],
+) -> Values:
+    noise = np.hypot(spreads(negative), spreads(positive))
+    apart = centre(positive, axis=-1) - centre(negative, axis=-1)
+    return np.asarray(apart / _unless_zero(noise))
+
+
+def _spreads(values: Values) -> Values:
+    middle = np.median(values, axis=-1, keepdims=True)
+    return np.asarray(DEVIATIONS * np.median(np.abs(values - middle), axis=-1))
+
+
+def _known_spreads(values: Values) -> Values:
+    """Return scaled median absolute deviations; NaN where they are 0, which says nothing."""
+    return _unless_zero(_spreads(values))
+
+
+def _unless_zero(values: Values) -> Values:
+    return np.where(values > 0, values, np.nan)
 
 
 def separate(
@@ -154,10 +209,8 @@ def separate(
     """
     rng = np.random.default_rng(seed)
     few = min(len(negative), len(positive))
-    samples = [
-        (rng.choice(negative, len(negative)), rng.choice(positive, len(positive)))
-        for _ in range(draws if few >= FEWEST_FOR_INTERVAL else 0)
-    ]
+    draws = draws if few >= FEWEST_FOR_INTERVAL else 0
+    samples = _draw(rng, (negative, positive), (len(negative), len(positive)), draws)
     return _measure((negative, positive), samples, few, f"{few} wells")
 
 
@@ -209,14 +262,13 @@ def separate_plates(
         codes[1] = np.zeros(len(way), np.int64)
     few = 1 + min(len(own) - len(np.unique(own)) for own in codes)
     rng = np.random.default_rng(seed)
-    pools = [_stretch(group, own) for group, own in zip((negative, way), codes, strict=True)]
-    samples = []
-    for _ in range(draws if few >= FEWEST_FOR_INTERVAL else 0):
-        drawn, other = (rng.choice(pool, len(own)) for pool, own in zip(pools, codes, strict=True))
-        # deviations about the mean of all have the error of the centres in them
-        error = _centre(drawn, codes[0], len(names))[codes[1]] if within else 0.0
-        other = way.mean() + other - error
-        samples.append((_pool(drawn, codes[0]), _pool(other, codes[1]) + other.mean()))
+    pools = (_stretch(negative, codes[0]), _stretch(way, codes[1]))
+    draws = draws if few >= FEWEST_FOR_INTERVAL else 0
+    drawn, other = _draw(rng, pools, (len(codes[0]), len(codes[1])), draws)
+    # deviations about the mean of all have the error of the centres in them
+    error = _centre(drawn, codes[0], len(names))[..., codes[1]] if within else 0.0
+    other = way.mean() + other - error
+    samples = (_pool(drawn, codes[0]), _pool(other, codes[1]) + other.mean(axis=-1, keepdims=True))
     groups = (_pool(negative, codes[0]), _pool(way, codes[1]) + way.mean())
     if not all(map(len, groups)):
         note = "not defined: too few wells more than plates"
@@ -224,20 +276,34 @@ def separate_plates(
     return _measure(groups, samples, few, f"{few - 1} wells more than plates")
 
 
+def _draw(
+    rng: np.random.Generator, pools: tuple[Values, Values], sizes: tuple[int, int], draws: int
+) -> tuple[Values, Values]:
+    """Return samples with replacement of two pools, (draws, n) and (draws, m)."""
+    drawn = tuple(np.empty((draws, size)) for size in sizes)
+    for number in range(draws):
+        for pool, sample in zip(pools, drawn, strict=True):
+            sample[number] = rng.choice(pool, sample.shape[1])
+    return drawn[0], drawn[1]
+
+
 def _centre(values: Values, codes: NDArray[np.int64], count: int) -> Values:
-    """Return the means of plates; of one without values, that of all."""
+    """Return the means (..., count) of plates of values (..., n); of one without values, that of all."""
     wells = np.bincount(codes, minlength=count)
-    sums = np.bincount(codes, values, minlength=count)
-    return np.where(wells > 0, sums / np.maximum(wells, 1), values.mean())
+    rows = values.reshape(-1, len(codes))
+    cells = count * np.arange(len(rows))[:, None] + codes
+    sums = np.bincount(cells.ravel(), rows.ravel(), minlength=count * len(rows))
+    means = sums.reshape(*values.shape[:-1], count) / np.maximum(wells, 1)
+    return np.where(wells > 0, means, values.mean(axis=-1, keepdims=True))
 
 
 def _pool(values: Values, codes: NDArray[np.int64]) -> Values:
-    """Return deviations about plates, of whose squares len - 1 make the variance; empty of too few."""
-    free = len(values) - len(np.unique(codes))
+    """Return deviations about plates, of whose squares n - 1 make the variance; empty of too few."""
+    free = len(codes) - len(np.unique(codes))
     if free < FEWEST_FREE:
-        return np.empty(0)
-    deviations = values - _centre(values, codes, int(codes.max()) + 1)[codes]
-    return np.asarray(deviations * ((len(values) - 1) / free) ** 0.5)
+        return np.empty((*values.shape[:-1], 0))
+    deviations = values - _centre(values, codes, int(codes.max()) + 1)[..., codes]
+    return np.asarray(deviations * ((len(codes) - 1) / free) ** 0.5)
 
 
 def _stretch(values: Values, codes: NDArray[np.int64]) -> Values:
@@ -248,7 +314,7 @@ def _stretch(values: Values, codes: NDArray[np.int64]) -> Values:
 
 
 def _measure(
-    groups: tuple[Values, Values], samples: list[tuple[Values, Values]], few: int, counted: str
+    groups: tuple[Values, Values], samples: tuple[Values, Values], few: int, counted: str
 ) -> list[Separation]:
     """Return every measure, with the interval of the drawn samples; ``counted`` says of how many wells."""
     found = []
@@ -259,9 +325,10 @@ def _measure(
             note = f"not defined: {wells} wells, or no spread or distance"
             found.append(Separation(name, float("nan"), note=note))
             continue
-        drawn = [one for pair in samples if (one := statistic(*pair)) is not None]
+        every = OF_SAMPLES[name](*samples)
+        drawn = every[~np.isnan(every)]
         # draws of the same well again and again have no spread; of the others alone it would be too narrow
-        if not drawn or len(drawn) < len(samples) * MOST_DRAWS:
+        if not len(drawn) or len(drawn) < len(every) * MOST_DRAWS:
             note = f"no interval: of {counted}"
             found.append(Separation(name, value, note=note))
             continue
@@ -269,21 +336,3 @@ def _measure(
         note = f"rough: of {counted}" if few < FEW else ""
         found.append(Separation(name, value, float(low), float(high), note))
     return found
-
-
-def _standardise(
-    negative: Values,
-    positive: Values,
-    centre: Callable[[Values], np.floating],
-    spread: Callable[[Values], float],
-) -> float | None:
-    if min(len(negative), len(positive)) < 2:
-        return None
-    noise = float(np.hypot(spread(negative), spread(positive)))
-    apart = float(centre(positive) - centre(negative))
-    return apart / noise if 0 < noise < np.inf else None
-
-
-def _known_spread(values: Values) -> float:
-    """Return the scaled median absolute deviation; infinite where it says nothing."""
-    return spread_of(values) or np.inf

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -154,12 +154,13 @@ class OnTarget:
         error = self.deviation * (1 / len(values) + centres) ** 0.5
         mean = float(values.mean())
         free = float(tail_freedom(self._excess, len(values), self.free))
-        half = float(stats.t.ppf(1 - TAIL, free)) * error
+        # scipy.stats gives the same numbers, and takes a hundred times as long for one at a time
+        half = float(special.stdtrit(free, 1 - TAIL)) * error
         return Score(
             mean,
             mean - half,
             mean + half,
-            float(stats.t.sf((mean - self._centre) / error, free)),
+            float(special.stdtr(free, (self._centre - mean) / error)),
         )
 
 
@@ -251,7 +252,7 @@ class OffTarget:
             (self._points[kept] @ self._root).mean(axis=0, keepdims=True), self._axis
         )
         found = float(squared[0]) / self._scale
-        p = float(stats.f.sf(found, self._freedom, self._free))
+        p = float(special.fdtrc(self._freedom, self._free, found))
         ends = [_noncentrality(found, self._freedom, self._free, tail) for tail in (1 - TAIL, TAIL)]
         size = max(0.0, self._freedom * (found * (self._free - 2) / self._free - 1))
         # a noncentrality is the squared distance in units of the scale, times the degrees of freedom
@@ -418,13 +419,13 @@ def _off_line(points: Values, axis: Values | None) -> Values:
 
 def _noncentrality(found: float, freedom: float, free: float, tail: float) -> float:
     """Return the noncentrality with which so small a ratio has the probability ``tail``."""
-    if stats.f.cdf(found, freedom, free) <= tail:
+    if special.fdtr(freedom, free, found) <= tail:
         return 0.0
     high = max(1.0, found * freedom)
-    while stats.ncf.cdf(found, freedom, free, high) > tail:
+    while special.ncfdtr(freedom, free, high, found) > tail:
         high *= 2
     return float(
         optimize.brentq(
-            lambda one: stats.ncf.cdf(found, freedom, free, one) - tail, 0.0, high, rtol=1e-6
+            lambda one: special.ncfdtr(freedom, free, one, found) - tail, 0.0, high, rtol=1e-6
         )
     )
