@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,9 @@ def test_fields_are_sliced_as_arrays_are(key: Any) -> None:
     assert (whole.shape, whole.dtype, whole.ndim) == (data.shape, data.dtype, data.ndim)
     np.testing.assert_array_equal(data[key], whole[key])
     assert len(data) == len(whole)
+    np.testing.assert_array_equal(
+        deepcopy(data)[key], whole[key]
+    )  # as of a layer that is duplicated
 
 
 def test_a_sample_loads_nothing_that_reads_files_or_makes_data_sets() -> None:

@@ -120,6 +120,10 @@ class RenderedFields:
         """Return all fields."""
         return np.asarray(self[:], dtype=dtype)
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "RenderedFields":
+        """Return itself, as napari asks for when a layer is duplicated: nobody can write into it."""
+        return self
+
     def _plane(self, field: int) -> Pixels:
         return np.asarray(self._fields[field].result()[self._channel])
 
