@@ -45,6 +45,20 @@ def test_a_new_result_hides_the_former_and_deletes_nothing(viewer, maps):
     assert all(layer in viewer.layers for layer in former)
 
 
+def test_what_is_hidden_is_not_hidden_again(viewer, maps):
+    """napari draws all overlays anew each time, which took longer with each result."""
+    maps.explain("treated", "saliency")
+    former = maps.finding.layers
+    maps.explain("treated", "input_x_gradient")
+    told = []
+    for layer in former:
+        layer.events.visible.connect(told.append)
+    maps.explain("treated", "saliency")
+    maps.explain("treated", "input_x_gradient")
+    assert told == []
+    assert not any(layer.visible for layer in former)
+
+
 def test_a_map_hides_a_series_with_its_regions_and_its_text(viewer, maps, series):
     series.explain("treated", steps=3)
     series.measure(threshold="top", minimum_size=0.0)

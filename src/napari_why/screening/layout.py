@@ -85,8 +85,12 @@ def _goes_together(
 
 def _share_of_commonest(labels: Sequence[object], axis: NDArray[np.int64]) -> float:
     """Return the share of the wells that have the commonest label of their row (column), 0 to 1."""
-    counts = pd.crosstab(np.asarray([str(one) for one in labels]), axis)
-    return float(counts.max().sum() / len(labels))
+    names, places = (
+        np.unique(each, return_inverse=True)[1] for each in ([str(one) for one in labels], axis)
+    )
+    counts = np.zeros((names.max() + 1, places.max() + 1), np.int64)
+    np.add.at(counts, (names, places), 1)
+    return float(counts.max(axis=0).sum() / len(labels))
 
 
 def _goes_by_dose(part: pd.DataFrame, axis: NDArray[np.int64], options: ScreenOptions) -> bool:
