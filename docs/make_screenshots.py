@@ -11,10 +11,12 @@ alone is kept, for the rest is napari's.
 
 import os
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import napari
+from napari.layers import Labels
 from napari.settings import get_settings
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
@@ -29,7 +31,9 @@ from napari_why.widgets.open_dock import OpenDock
 WIDTH, HEIGHT = 1366, 740
 # Enough for a classifier of the clear pair of classes, in a minute or two.
 SIZE, EPOCHS = 96, 12
-COLOURS = 200  # a palette keeps the files small
+# A palette keeps the files small: so many of the commonest colours, those of the theme among them, and as many more
+# as 256 allow, spread so that a thin line or a warning keeps its own.
+COMMON, COLOURS = 56, 200
 
 
 class Guide:
@@ -68,8 +72,13 @@ class Guide:
         return tuple(round(self.scale * side) for side in box)
 
     def save(self, picture: Image.Image, file: Path) -> None:
-        """Write a picture with few colours."""
-        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+        """Write a picture with few colours: the commonest as they are, and some for what few pixels show."""
+        counted = sorted(picture.getcolors(picture.width * picture.height), reverse=True)
+        few = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
+        chosen = [*chain(*(colour for _, colour in counted[:COMMON]))]
+        palette = Image.new("P", (1, 1))
+        palette.putpalette([*chosen, *few.getpalette()[: 3 * COLOURS]])
+        picture.quantize(palette=palette, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 def open_data(guide: Guide, data: Path) -> OpenDock:
@@ -134,7 +143,7 @@ def change(guide: Guide) -> CounterfactualDock:
     wait_for(lambda: True)
     guide.shoot("counterfactual")
     page.measuring.button.click()
-    wait_for(lambda: page.measuring.table.rowCount() > 0, settle=2500)
+    wait_for(lambda: any(isinstance(layer, Labels) for layer in guide.viewer.layers), settle=2500)
     guide.shoot("measure")
     return page
 
@@ -144,6 +153,7 @@ def look_at_all(guide: Guide) -> None:
     page = guide.page("Latent space")
     page.button.click()
     wait_for(lambda: page.scatter is not None and page.view is not None, settle=2500)
+    wait_for(lambda: not page.runner.aside)
     guide.shoot("latent-space")
     guide.page("Batch")
     wait_for(lambda: True, settle=2500)
