@@ -185,8 +185,8 @@ class Network(nn.Module, ABC):
     frozen : bool
         Whether :meth:`freeze` was called.
     channels_last : bool
-        Whether :meth:`freeze` lays the weights out with the channels of a position side by side. On a
-        processor, passes and gradients of most networks are quicker so; no value changes. A network
+        Whether :meth:`lay_out` puts the weights' channels of a position side by side, for training and
+        when it is frozen. On a processor most networks are quicker so; no weight changes by it. A network
         whose modules look at how maps lie in memory (``view``) may not work with it.
     black_box : bool
         Whether it can be asked for logits alone: it has neither gradients nor maps of layers, and its
@@ -311,10 +311,14 @@ class Network(nn.Module, ABC):
         self.eval()
         # evidence is a gradient of the input; those of weights would take memory for nothing
         self.requires_grad_(False)
+        self.lay_out()
+        self.frozen = True
+
+    def lay_out(self) -> None:
+        """Lay the weights out as :attr:`channels_last` says; their values stay."""
         if self.channels_last:
             # cast: torch declares this form of ``to`` for tensors alone
             nn.Module.to(self, memory_format=torch.channels_last)
-        self.frozen = True
 
 
 def refuse_black_box(network: Network, what: str) -> None:

@@ -331,6 +331,7 @@ class TrainingLoop:
         # without validation images a falling training loss tells nothing about when to stop
         patience = self.options.patience if self.watched is not None else 0
         self.network.to(self.device)
+        self.network.lay_out()
         # after the move: an optimiser holds on to the weights that it was given
         optimiser = self.options.make_optimiser(self.network)
         if self.progress.optimiser is not None:
