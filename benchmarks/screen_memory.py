@@ -126,6 +126,9 @@ def run(model: Path, plate_map: Path, root: Path, options: argparse.Namespace) -
         for name in ("attribution", "counterfactual")
         if getattr(options, name)
     }
+    if options.counterfactual:
+        # after one epoch all fields are called healthy, and towards that class nothing would be changed
+        asked["healthy"] = "diseased"
     before = most_memory(os.getpid())
     with watch_workers() as (memory, clock.looking):
         found = screen(
@@ -144,6 +147,9 @@ def run(model: Path, plate_map: Path, root: Path, options: argparse.Namespace) -
         )
     fields = found.fields
     print(f"{len(fields)} fields, failed: {int((fields['Metadata_error'] != '').sum())}")
+    if options.counterfactual:
+        unchanged = fields["Metadata_verdict"].str.startswith("not changed").sum()
+        print(f"with a counterfactual: {len(fields) - unchanged}")
     for number, most in enumerate(sorted(memory.values(), reverse=True), start=1):
         print(f"worker {number}: {most / 1e9:.2f} GB at most")
     print(
