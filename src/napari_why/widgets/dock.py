@@ -483,7 +483,7 @@ def after_frame(widget: QWidget, then: Callable[[], None]) -> None:
     QTimer.singleShot(LONGEST_FRAME if canvases else 0, widget, go_on)
 
 
-class Panel(QWidget):
+class Panel(Column):
     """A column of widgets that runs its long work through its dock.
 
     Parameters
