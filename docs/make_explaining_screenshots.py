@@ -10,8 +10,8 @@ from pathlib import Path
 
 import napari
 import numpy as np
+from dock_screenshots import open_page, wait_for
 from make_attribution_pictures import label_nuclei
-from screenshot_waiting import open_page, wait_for
 from skimage.segmentation import expand_labels
 
 import napari_why as why

@@ -5,15 +5,15 @@ Usage, with a display or under Xvfb::
     xvfb-run -a -s "-screen 0 1366x768x24" python docs/make_screen_screenshot.py WORK FOLDER [THEME]
 
 ``WORK`` takes classifier, plates and results, and is used again; ``THEME`` is napari's ``dark`` or ``light``.
+With QT_SCALE_FACTOR=2 and a screen of 2732x1536 the dock alone is kept, at twice the size.
 """
 
 import sys
 from pathlib import Path
 
 import napari
+from dock_screenshots import open_page, take_picture, wait_for
 from napari.settings import get_settings
-from PIL import Image
-from screenshot_waiting import open_page, wait_for
 
 import napari_why as why
 from napari_why.simulation.compounds import ScreenDesign, simulate_screen
@@ -67,10 +67,10 @@ def main(work: Path, folder: Path, theme: str) -> None:
     wait_for(lambda: bool(page.session.opener.opened) and not page.session.opener.busy)
     page.scroll_to(page.status)
     wait_for(lambda: True)
-    picture = viewer.screenshot(canvas_only=False, flash=False)
+    picture, scale = take_picture(viewer, page)
     folder.mkdir(parents=True, exist_ok=True)
     # in all its colours: with fewer, those of the wells would be others than those of their bar
-    Image.fromarray(picture[..., :3]).save(folder / f"guide-screen-{theme}.png", optimize=True)
+    picture.save(folder / f"guide-screen-{theme}{scale}.png", optimize=True)
     viewer.close()
 
 

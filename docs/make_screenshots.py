@@ -9,20 +9,18 @@ QT_SCALE_FACTOR=2 and a screen of 2732x1536 everything is drawn at twice the siz
 alone is kept, for the rest is napari's.
 """
 
-import os
 import sys
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import napari
+from dock_screenshots import open_page, take_picture, wait_for
 from napari.layers import Labels
 from napari.settings import get_settings
 from PIL import Image
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QDockWidget
-from screenshot_waiting import open_page, wait_for
 
 from napari_why.widgets.counterfactual_dock import CounterfactualDock
 from napari_why.widgets.open_dock import OpenDock
@@ -45,7 +43,6 @@ class Guide:
         self.folder, self.theme = folder, theme
         self.viewer = napari.Viewer(show=True)
         self.viewer.window.resize(WIDTH, HEIGHT)
-        self.scale = float(os.environ.get("QT_SCALE_FACTOR", "1"))
         self._shown: Any = None
 
     def page(self, name: str) -> Any:
@@ -54,22 +51,9 @@ class Guide:
         return self._shown
 
     def shoot(self, name: str) -> None:
-        """Take a picture of the window; at another scale of the dock alone."""
-        picture = Image.fromarray(self.viewer.screenshot(canvas_only=False, flash=False)[..., :3])
-        scale = ""
-        if self.scale != 1:
-            picture, scale = picture.crop(self._dock_box()), f"-{self.scale:g}x"
+        """Take a picture of the page in sight."""
+        picture, scale = take_picture(self.viewer, self._shown)
         self.save(picture, self.folder / f"guide-{name}-{self.theme}{scale}.png")
-
-    def _dock_box(self) -> tuple[int, int, int, int]:
-        """Return where the dock lies in the window: left, top, right, bottom in pixels of the picture."""
-        dock = self._shown
-        while not isinstance(dock, QDockWidget):
-            dock = dock.parentWidget()
-        corner = dock.mapTo(dock.window(), QPoint(0, 0))
-        left, top = corner.x(), corner.y()
-        box = (left, top, left + dock.width(), top + dock.height())
-        return tuple(round(self.scale * side) for side in box)
 
     def save(self, picture: Image.Image, file: Path) -> None:
         """Write a picture with few colours: the commonest as they are, and some for what few pixels show."""

@@ -23,6 +23,7 @@ from tempfile import gettempdir
 from typing import Any
 
 import numpy as np
+from dock_screenshots import wait_for
 from make_screenshots import Guide, shows_all
 from PIL import Image, ImageDraw
 from qtpy.QtCore import QPoint, QRect, Qt, QTimer
@@ -40,7 +41,6 @@ from qtpy.QtWidgets import (
     QScrollBar,
     QWidget,
 )
-from screenshot_waiting import wait_for
 
 from napari_why.simulation import simulate_to_folder
 from napari_why.widgets.classifier_dock import ClassifierDock

@@ -14,7 +14,7 @@ from pathlib import Path
 import napari
 import numpy as np
 import xarray as xr
-from screenshot_waiting import open_page, wait_for
+from dock_screenshots import open_page, wait_for
 
 import napari_why as why
 from napari_why.datasets import Dataset

@@ -15,7 +15,7 @@ import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
 from napari.qt import get_stylesheet
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtCore import QEvent, QObject, QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -26,6 +26,8 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QTabWidget,
+    QVBoxLayout,
+    QWidget,
 )
 
 from napari_why.attribution import Contrast
@@ -37,9 +39,10 @@ from napari_why.widgets import dataset_panel
 from napari_why.widgets.classifier_bar import SaveDialog
 from napari_why.widgets.classifier_dock import ClassifierDock
 from napari_why.widgets.compare_window import CompareWindow
-from napari_why.widgets.dock import NARROWEST
+from napari_why.widgets.dock import NARROWEST, Column, Panel
 from napari_why.widgets.image_files import layers_of
 from napari_why.widgets.job import run_in_thread
+from napari_why.widgets.tables import PlainLabel
 from napari_why.widgets.why_dock import PAGES, CloseGuard, WhyDock
 
 SIZE = 32  # pixels, of what a network is trained on here
@@ -615,3 +618,32 @@ def test_from_nothing_to_an_explained_image_are_few_clicks(qtbot, dock, monkeypa
     opened = why.state.dataset.table.iloc[row_of_layer(rows, shown)]
     assert opened["split"] == "test", "an image that the network was not trained on"
     assert len(clicks) <= MOST_CLICKS, clicks
+
+
+class Deaf(QObject):
+    """Keeps from a widget that what is inside it has changed, as tabs in between may."""
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 (the name is Qt's)
+        return event.type() == QEvent.Type.LayoutRequest
+
+
+def test_a_panel_asks_for_its_height_where_the_tabs_pass_nothing_on(qtbot):
+    column, tabs, panel = Column(), QTabWidget(), Panel(None)
+    qtbot.addWidget(column)
+    QVBoxLayout(column).addWidget(tabs)
+    tabs.addTab(panel, "a panel")
+    label, plot = PlainLabel("short"), QWidget()
+    label.setWordWrap(True)
+    plot.setFixedHeight(190)
+    for widget in (label, plot):
+        panel.column.addWidget(widget)
+    column.resize(250, 300)
+    column.show()
+    QApplication.processEvents()
+    before, deaf = column.minimumHeight(), Deaf()
+    column.installEventFilter(deaf)
+    label.setText("a long sentence " * 100)
+    qtbot.waitUntil(lambda: column.minimumHeight() > before, timeout=5_000)
+    needed = column.layout().totalMinimumHeightForWidth(column.width())
+    qtbot.waitUntil(lambda: column.height() >= needed, timeout=5_000)
+    assert label.geometry().bottom() < plot.geometry().top()

@@ -337,11 +337,15 @@ class Column(QWidget):
     def event(self, event: QEvent) -> bool:
         """Ask for the height that is needed whenever the width or what is inside has changed."""
         done = bool(super().event(event))
-        layout = self.layout()
-        kinds = (QEvent.Type.LayoutRequest, QEvent.Type.Resize)
-        if layout is not None and event.type() in kinds and layout.hasHeightForWidth():
-            self.setMinimumHeight(layout.totalMinimumHeightForWidth(self.width()))
+        if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.Resize):
+            self.take_height()
         return done
+
+    def take_height(self) -> None:
+        """Take the height that is needed at this width; the area scrolls where it has less."""
+        layout = self.layout()
+        if layout is not None and layout.hasHeightForWidth():
+            self.setMinimumHeight(layout.totalMinimumHeightForWidth(self.width()))
 
 
 class Dock(WorkingWidget):
@@ -483,7 +487,7 @@ def after_frame(widget: QWidget, then: Callable[[], None]) -> None:
     QTimer.singleShot(LONGEST_FRAME if canvases else 0, widget, go_on)
 
 
-class Panel(Column):
+class Panel(QWidget):
     """A column of widgets that runs its long work through its dock.
 
     Parameters
@@ -500,6 +504,24 @@ class Panel(Column):
     def end_column(self) -> None:
         """Keep what is in the column at its top."""
         self.column.addStretch(1)
+
+    def event(self, event: QEvent) -> bool:
+        """Ask for room in the scroll area when what is inside has changed.
+
+        The tabs in between do not pass on every such change: a widget that comes with others would squeeze
+        them until the next one.
+        """
+        done = bool(super().event(event))
+        if event.type() == QEvent.Type.LayoutRequest:
+            QTimer.singleShot(0, self, self._ask_for_room)
+        return done
+
+    def _ask_for_room(self) -> None:
+        above: Any = self.parentWidget()
+        while above is not None and not isinstance(above, Column):
+            above = above.parentWidget()
+        if above is not None:
+            above.take_height()
 
 
 def describe_error(error: Exception) -> str:
