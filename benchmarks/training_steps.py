@@ -141,9 +141,14 @@ def main() -> None:
     """Train what is not there yet, each in its turn, and print the table."""
     arguments = parse_arguments()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    known = changes(arguments.epochs, arguments.size)
+    unknown = set(arguments.only) - {change.name for change in known}
+    if unknown:
+        names = ", ".join(change.name for change in known)
+        raise SystemExit(f"--only: found {', '.join(sorted(unknown))}; expected some of {names}")
     chosen = [
         change
-        for change in changes(arguments.epochs, arguments.size)
+        for change in known
         if not change.networks or arguments.network in change.networks
         if not arguments.only or change.name in (REFERENCE, *arguments.only)
     ]
@@ -182,7 +187,9 @@ def in_a_process(work: Callable[[], Any]) -> Any:
 
 def done_in_a_process(job: Job, change: Change, record: Path) -> dict[str, Any]:
     """Return what a training reached and took; from its record if it was done before."""
-    asked = json.loads(json.dumps({**job.options, **change.options, "locked": job.locked}))
+    asked = {**job.options, **change.options, "locked": job.locked, "data": str(job.data.resolve())}
+    asked |= {"parameters": dict(change.parameters), "version": why.__version__}
+    asked = json.loads(json.dumps(asked))
     if record.is_file() and (before := json.loads(record.read_text()))["asked"] == asked:
         return dict(before["found"])
     try:

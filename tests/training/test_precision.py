@@ -16,10 +16,12 @@ from napari_why.core.devices import (
     without_autocast,
 )
 from napari_why.core.errors import ModelFileError, ParameterError
+from napari_why.fitting import fit
 from napari_why.networks import NETWORKS, Network, build_network, invert
 from napari_why.networks.iresnet import IResNet
 from napari_why.networks.modules import ActNorm
 from napari_why.networks.spectral import SpectralConv2d
+from napari_why.simulation import simulate
 from napari_why.training import TrainingOptions
 from napari_why.training import train as train_module
 
@@ -244,3 +246,24 @@ def test_nothing_is_cast_outside_or_where_it_must_not_be():
         assert F.conv2d(x, x).dtype is torch.bfloat16
     assert F.conv2d(x, x).dtype is torch.float32
     assert at_least_float32(x.double()).dtype is torch.float64
+
+
+def test_norms_are_exact_on_devices_without_autocast_too():
+    with without_autocast(torch.device("meta")):
+        assert F.conv2d(
+            torch.ones(1, 1, 3, 3, device="meta"), torch.ones(1, 1, 3, 3, device="meta")
+        ).is_meta
+
+
+def test_what_cannot_be_trained_is_refused_before_any_work():
+    heard = []
+    dataset = simulate(8, size=SIZE, wells=8)
+    with pytest.raises(ParameterError, match="found bfloat16 with the loss gaussian_likelihood"):
+        fit(
+            dataset,
+            size=SIZE,
+            loss="gaussian_likelihood",
+            precision="bfloat16",
+            on_event=heard.append,
+        )
+    assert heard == []

@@ -171,8 +171,10 @@ def without_autocast(device: "torch.device") -> Iterator[None]:
     """
     import torch
 
-    # asked first: torch knows no autocast for some devices, not even one that is switched off
-    if not torch.is_autocast_enabled(device.type):
+    # torch knows no autocast for some devices, such as meta, and asking whether it is on fails there
+    if not torch.amp.is_autocast_available(device.type) or not torch.is_autocast_enabled(
+        device.type
+    ):
         yield
         return
     with torch.autocast(device.type, enabled=False):
@@ -210,7 +212,7 @@ def check_precision(precision: Precision, device: str) -> None:
     if precision == "bfloat16" and not _computes_in_bfloat16(device):
         raise ParameterError(
             f"precision: found bfloat16 on {device}, which cannot compute in it; expected float32; "
-            "leave precision away, or choose another device"
+            "leave precision out, or choose another device"
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from napari_why.core import events
 from napari_why.core.console import shows_progress
-from napari_why.core.devices import limited_threads
+from napari_why.core.devices import check_precision, choose_device, limited_threads
 from napari_why.core.errors import DatasetError
 from napari_why.core.events import Cancelled, OnEvent
 from napari_why.datasets.data_checks import check_data
@@ -105,6 +105,7 @@ def fit(
     NETWORKS.named(network)
     generating = chosen.generator != NO_GENERATOR
     own = chosen.for_network(network)
+    check_precision(own.precision, choose_device(own.device).name)
     if generating:
         NETWORKS.named(chosen.generator)
         if not can_lock(network):

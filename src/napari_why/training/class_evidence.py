@@ -211,7 +211,7 @@ def _predict(network: Network, x: Tensor) -> NDArray[np.int64]:
 
 PERMUTATIONS = 999  # with the real labels a thousand, so that p comes in steps of 0.001
 CONFIDENCE = 0.95  # of the intervals, as is usual
-# Labels that are counted in one call: some megabytes, and calls no longer cost more than the counting.
+# Numbers that one call works on: some megabytes, and calls no longer cost more than the counting.
 DEALT_AT_ONCE = 2**18
 
 Integers = NDArray[np.int64]
@@ -293,7 +293,7 @@ def permutation_test(
     real = counting.figures(labels)
     null = np.empty((PERMUTATIONS, *real.shape))
     same = 1
-    at_once = max(1, DEALT_AT_ONCE // len(labels))
+    at_once = max(1, DEALT_AT_ONCE // max(len(labels), counting.rates_a_dealing))
     for first in range(0, PERMUTATIONS, at_once):
         part = null[first : first + at_once]
         dealt = np.stack([shuffle(generator) for _ in part])
@@ -390,6 +390,12 @@ class _Counting:
     @property
     def classes(self) -> int:
         return int(self.taken.shape[2])
+
+    @property
+    def rates_a_dealing(self) -> int:
+        """How many shares of a class taken for another there are in all strata: C S K K."""
+        strata = int(self.strata.max()) + 1
+        return int(self.taken.shape[0] * strata * self.classes**2)
 
     def cells(self, labels: Integers) -> Integers:
         """Return the stratum and class of every image as one number; labels (..., n)."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_why.core.devices import Precision, at_least_float32
+from napari_why.core.devices import at_least_float32
 from napari_why.core.errors import ParameterError
 from napari_why.networks.network import InvertibleNetwork, Network, TrainingPass
 
@@ -81,28 +81,19 @@ def weighted_cross_entropy(
     return (weights[labels] * losses).mean()
 
 
-def check_loss(loss: LossName, network: Network, precision: Precision = "float32") -> None:
-    """Raise ParameterError for a loss that the network cannot have, or not in this precision.
+def check_loss(loss: LossName, network: Network) -> None:
+    """Raise ParameterError for a loss that the network cannot have.
 
     Parameters
     ----------
     loss : {"cross_entropy", "class_distance", "gaussian_likelihood"}
     network : Network
-    precision : {"float32", "bfloat16"}
-        Of the forward pass.
 
     Raises
     ------
     ParameterError
-        ``gaussian_likelihood``, and the network is not invertible or the precision not float32.
+        ``gaussian_likelihood``, and the network is not invertible.
     """
-    if loss == "gaussian_likelihood" and precision != "float32":
-        # derivatives of a pass are in the precision of the pass, and their sum over all elements
-        # would be of a map that no frozen network is
-        raise ParameterError(
-            f"precision: found {precision} with the loss gaussian_likelihood, whose log-determinant is "
-            "made of derivatives of the forward pass; expected float32"
-        )
     if loss == "gaussian_likelihood" and not isinstance(network, InvertibleNetwork):
         raise ParameterError(
             f"loss: found gaussian_likelihood for {network.name}; it needs the log-determinant of "

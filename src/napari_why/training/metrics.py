@@ -58,7 +58,7 @@ def z_prime(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | 
     Returns
     -------
     float or None
-        None with fewer than two values of a class or with equal means.
+        None with fewer than two values of a class, with equal means, or where a value is not finite.
 
     Examples
     --------

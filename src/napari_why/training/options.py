@@ -171,9 +171,16 @@ class TrainingOptions(TrainingSchedule):
         Raises
         ------
         ParameterError
-            A value is left open that the network does not have, or the schedule ``one_cycle`` is
-            to cut its rate in steps.
+            A value is left open that the network does not have, the schedule ``one_cycle`` is
+            to cut its rate in steps, or the loss cannot be had in the precision.
         """
+        if self.loss == "gaussian_likelihood" and self.precision != "float32":
+            # derivatives of a pass are in the precision of the pass, and their sum over all elements
+            # would be of a map that no frozen network is
+            raise ParameterError(
+                f"precision: found {self.precision} with the loss gaussian_likelihood, whose log-determinant "
+                "is made of derivatives of the forward pass; expected float32"
+            )
         if self.schedule == "one_cycle":
             for setting in STEPS:
                 if value := getattr(self, setting):

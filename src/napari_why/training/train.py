@@ -119,7 +119,8 @@ def train_network(
     Parameters
     ----------
     network : Network
-        Trained in place; on the CPU and in evaluation mode afterwards.
+        Trained in place; on the CPU and in evaluation mode afterwards, its weights laid out as its
+        ``channels_last`` says.
     train, validation : Examples
         Preprocessed images with class indices. Without validation images (None) the training
         loss picks the best epoch and training never stops early.
@@ -150,7 +151,7 @@ def train_network(
         The network is being trained already.
     """
     options = options.for_network(network.name)
-    check_loss(options.loss, network, options.precision)
+    check_loss(options.loss, network)
     if not len(train.labels):
         raise ParameterError("train: found no image; expected at least one")
     device = choose_device(options.device)
