@@ -331,8 +331,8 @@ class TrainingLoop:
         history = self.progress.history
         # without validation images a falling training loss tells nothing about when to stop
         patience = self.options.patience if self.watched is not None else 0
-        self.network.to(self.device)
         self.network.lay_out()
+        self.network.to(self.device)
         # after the move: an optimiser holds on to the weights that it was given
         optimiser = self.options.make_optimiser(self.network)
         if self.progress.optimiser is not None:
