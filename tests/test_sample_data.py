@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import Future
 from copy import deepcopy
 from typing import Any
 
@@ -9,8 +10,10 @@ import pytest
 import xarray as xr
 
 from napari_why import sample_data
+from napari_why.core.errors import MismatchError
 from napari_why.images import image_contrast_limits, make_image
 from napari_why.napari_reader import image_layers
+from napari_why.output.raw_layers import image_from_layers
 from napari_why.simulation import SimulatedScene
 
 FIELDS = (
@@ -128,17 +131,82 @@ def test_the_labelled_set_is_told_as_the_reader_tells_of_stacks() -> None:
 
 @pytest.mark.parametrize(
     "key",
-    [2, -1, slice(1, 4), slice(4, 4), (slice(None), 3), (1, slice(2, 5), 7), (..., 0), [0, 2]],
+    [
+        *(2, -1, slice(1, 4), slice(4, 4), (slice(None), 3), (1, slice(2, 5), 7), (..., 0), [0, 2]),
+        *(
+            (),
+            True,
+            False,
+            None,
+            (2, 3, 4),
+            np.True_,
+            (1, None, 2),
+            (1, True),
+            (slice(1, 3), None, 0),
+        ),
+        # of an index that is an array beside one that is none, axes come in another order
+        *((1, slice(None), [0, 1]), (slice(1, 3), [0, 1], [2, 2]), (np.array([0, 1]),) * 3),
+    ],
 )
 def test_fields_are_sliced_as_arrays_are(key: Any) -> None:
     data = sample_data.simulated_labelled_set()[0][0]
     whole = np.asarray(data)
-    assert (whole.shape, whole.dtype, whole.ndim) == (data.shape, data.dtype, data.ndim)
+    for name in ("shape", "dtype", "ndim", "size", "nbytes"):
+        assert getattr(whole, name) == getattr(data, name)
+    assert data[key].shape == whole[key].shape
     np.testing.assert_array_equal(data[key], whole[key])
     assert len(data) == len(whole)
     np.testing.assert_array_equal(
         deepcopy(data)[key], whole[key]
     )  # as of a layer that is duplicated
+
+
+def test_fields_are_computed_with_as_arrays_are() -> None:
+    data = sample_data.simulated_labelled_set()[0][0]
+    whole = np.asarray(data)
+    np.testing.assert_array_equal(data > 500, whole > 500)
+    np.testing.assert_array_equal(1 + data - data, whole * 0 + 1)
+    np.testing.assert_array_equal(np.subtract(data, 1, dtype=float), whole - 1.0)
+    np.testing.assert_array_equal(np.maximum.reduce(data), whole.max(axis=0))
+    assert data.max() == whole.max()
+    assert data.astype(float).dtype == float
+    np.testing.assert_array_equal(data.T, whole.T)
+    with pytest.raises(ValueError, match="read-only"):
+        data.sort()  # of a copy, it would be lost
+    with pytest.raises(AttributeError, match="compute"):
+        data.compute()
+
+
+def test_nobody_waits_for_fields_to_learn_what_no_array_has() -> None:
+    data = sample_data.RenderedFields([Future()], 0)
+    assert not hasattr(data, "coords")
+    assert not hasattr(data, "__array_interface__")
+    assert data.size == 256**2
+
+
+def test_who_writes_into_a_sample_changes_nothing_else() -> None:
+    data, other = (sample_data.simulated_labelled_set()[0][0] for _ in range(2))
+    before, place = np.asarray(other), (1, 5, 6)
+    for read in (data[1], data[1:3], np.asarray(data), data[...]):
+        read[...] = 0  # a copy
+    np.testing.assert_array_equal(data, before)
+    earlier = deepcopy(data)
+    data[place] = 60_000
+    later = deepcopy(data)
+    later[2] = 3
+    np.add(later, 1, out=later)
+    assert (data[place], data[1][5, 6], data.max()) == (60_000, 60_000, 60_000)
+    assert (later[place], later[2].min(), later[2].max()) == (60_001, 4, 4)
+    for unchanged in (other, earlier, sample_data.simulated_labelled_set()[0][0]):
+        np.testing.assert_array_equal(unchanged, before)
+    expected = before.copy()
+    expected[place] = 60_000
+    np.testing.assert_array_equal(data, expected)
+    single = sample_data.simulated_healthy()[0][0]
+    single[5, 5] = 60_000
+    assert sample_data.simulated_healthy()[0][0][5, 5] != 60_000
+    kept = (sample_data._field("healthy"), sample_data._labelled_fields()["healthy"][0].result())
+    assert not any(pixels.flags.writeable for pixels in kept)
 
 
 def test_a_sample_loads_nothing_that_reads_files_or_makes_data_sets() -> None:
@@ -159,6 +227,28 @@ def test_napari_takes_them() -> None:
     for data, keywords, _ in sample_data.simulated_treated():
         layer = layers.Image(data, **keywords)
         assert tuple(layer.scale) == (0.325, 0.325)
+
+
+def test_napari_uses_them_as_arrays() -> None:
+    from napari.components import ViewerModel
+    from napari.layers import Labels, Layer
+
+    layers = [Layer.create(*data) for data in sample_data.simulated_labelled_set()[:2]]
+    layers[0].reset_contrast_limits("data")
+    assert layers[0].contrast_limits == [layers[0].data.min(), layers[0].data.max()]
+    with pytest.raises(MismatchError, match="found 3 axes"):
+        image_from_layers(layers, ("DAPI", "TMRM"))
+    before = np.asarray(layers[0].data)
+    # as napari converts a layer: the pixels are handed on
+    viewer = ViewerModel()
+    labels = viewer.add_layer(Labels(layers[0].data))
+    viewer.dims.set_current_step(0, 0)
+    labels.paint((0, 5, 5), 3)
+    assert labels.data[0, 5, 5] == labels.get_value((0, 5, 5)) == 3
+    labels.fill((0, 5, 5), 4)
+    labels.undo()
+    labels.undo()
+    np.testing.assert_array_equal(labels.data, before)
 
 
 def test_no_class_lies_over_another() -> None:

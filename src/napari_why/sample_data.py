@@ -5,6 +5,7 @@ another, so that looking from one to the next shows the true change. They cover 
 images that :func:`napari_why.simulation.simulate` makes by default.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.typing import DTypeLike, NDArray
 
 from napari_why.output.layer_metadata import LayerFacts
@@ -81,10 +83,13 @@ def simulated_labelled_set() -> list[LayerData]:
     return layers
 
 
-class RenderedFields:
-    """One channel of fields that are rendered in another thread, for napari to slice as an array.
+class RenderedFields(NDArrayOperatorsMixin):
+    """One channel of fields that are rendered in another thread, for napari to use as an array.
 
-    A field that is not there yet is waited for when it is asked for.
+    A field that is not there yet is waited for when it is asked for; operators, functions of numpy and
+    what else arrays have (``max``, ``astype``) wait for all. What is read is a copy. The first writing
+    (``fields[key] = value``) copies all into an array of this object's own: whoever paints into a
+    sample changes that layer alone.
 
     Parameters
     ----------
@@ -96,36 +101,79 @@ class RenderedFields:
 
     def __init__(self, fields: Sequence[Future[Pixels]], channel: int) -> None:
         self._fields, self._channel = fields, channel
+        self._own: Pixels | None = None
         self.dtype = np.dtype(np.uint16)
         self.shape = (len(fields), SIZE, SIZE)
         self.ndim = len(self.shape)
+        self.size = math.prod(self.shape)
+        self.nbytes = self.size * self.dtype.itemsize
 
     def __len__(self) -> int:
         """Return the number of fields."""
         return len(self._fields)
 
     def __getitem__(self, key: Any) -> Any:
-        """Return pixels as an array of numpy would, of the fields that are asked for."""
-        first, *others = key if isinstance(key, tuple) else (key,)
-        if not isinstance(first, int | np.integer | slice):
+        """Return a copy of pixels, as an array of numpy would, of the fields that are asked for."""
+        if self._own is not None:
+            return self._own[key].copy()
+        first, *others = key if isinstance(key, tuple) and key else (key,)
+        # of indices that are arrays, numpy orders axes by where all of them stand
+        if not isinstance(first, int | np.integer | slice) or not all(
+            map(_is_basic, (first, *others))
+        ):
             return np.asarray(self)[key]
         chosen = np.arange(len(self))[first]
         if chosen.ndim == 0:
-            return self._plane(int(chosen))[tuple(others)]
+            return self._plane(int(chosen))[tuple(others)].copy()
         planes = [self._plane(int(field)) for field in chosen]
         stacked = np.stack(planes) if planes else np.empty((0, *self.shape[1:]), self.dtype)
         return stacked[(slice(None), *others)]
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Write pixels into an array of its own, which is made by the first writing."""
+        self._writeable()[key] = value
+
     def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> NDArray[Any]:
-        """Return all fields."""
+        """Return a copy of all fields."""
         return np.asarray(self[:], dtype=dtype)
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """Compute with all fields; what is given as ``out`` is written into."""
+        if "out" in options:
+            options["out"] = tuple(
+                one._writeable() if isinstance(one, RenderedFields) else one
+                for one in options["out"]
+            )
+        plain = (np.asarray(one) if isinstance(one, RenderedFields) else one for one in inputs)
+        return getattr(ufunc, method)(*plain, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what else an array of all fields has; it refuses to be changed in place, being a copy."""
+        if name.startswith("_") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+        whole = np.asarray(self)
+        whole.flags.writeable = False
+        return getattr(whole, name)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> "RenderedFields":
-        """Return itself, as napari asks for when a layer is duplicated: nobody can write into it."""
-        return self
+        """Return fields that are written into apart, as napari asks for when a layer is duplicated."""
+        other = RenderedFields(self._fields, self._channel)
+        other._own = None if self._own is None else self._own.copy()
+        return other
 
     def _plane(self, field: int) -> Pixels:
         return np.asarray(self._fields[field].result()[self._channel])
+
+    def _writeable(self) -> Pixels:
+        if self._own is None:
+            self._own = np.asarray(self)
+        return self._own
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether numpy takes an index as a position, a range or an axis, and not as an array."""
+    is_position = isinstance(index, int | np.integer) and not isinstance(index, bool)
+    return is_position or isinstance(index, slice) or index is None or index is Ellipsis
 
 
 def _scenes_of(label: str) -> range:
@@ -140,7 +188,7 @@ def _labelled_fields() -> dict[str, list[Future[Pixels]]]:
     fields: dict[str, list[Future[Pixels]]] = {label: [] for label in CLASSES}
     for place in range(FIELDS):
         for label, futures in fields.items():
-            futures.append(pool.submit(_scene(_scenes_of(label)[place]).pixels, label))
+            futures.append(pool.submit(_render, _scene(_scenes_of(label)[place]), label))
     pool.shutdown(wait=False)
     return fields
 
@@ -148,14 +196,22 @@ def _labelled_fields() -> dict[str, list[Future[Pixels]]]:
 def _field_layers(label: str) -> list[LayerData]:
     facts = LayerFacts(source=_single_scene().name(label), notes=(), channels=CHANNELS)
     return [
-        _layer(pixels, channel, label, facts, FIELD_LIMITS)
+        # a copy: who paints into a sample changes no later one
+        _layer(pixels.copy(), channel, label, facts, FIELD_LIMITS)
         for channel, pixels in enumerate(_field(label))
     ]
 
 
 @cache
 def _field(label: str) -> Pixels:
-    return _single_scene().pixels(label)
+    return _render(_single_scene(), label)
+
+
+def _render(scene: SimulatedScene, label: str) -> Pixels:
+    """Return pixels of a field that cannot be changed: they are kept for every later opening."""
+    pixels = scene.pixels(label)
+    pixels.flags.writeable = False
+    return pixels
 
 
 @cache
