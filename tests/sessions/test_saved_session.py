@@ -349,15 +349,110 @@ def test_results_are_known_again_and_the_hidden_ones_come_back_by_a_click(viewer
     assert any(layer.visible for layer in results.shown.layers)
 
 
+def test_layers_of_a_result_come_back_in_their_order_and_it_is_called_the_same(viewer, tmp_path):
+    viewer.layers.reverse()
+    made = results_of(viewer).made
+    ways = [[layer.name for layer in one.layers] for one in made]
+    assert any([name for name in _names(viewer) if name in way] != way for way in ways)
+    why.save_session(viewer, tmp_path / "work.json")
+    other = ViewerModel()
+    why.open_session(other, tmp_path / "work.json")
+    again = results_of(other).made
+    assert [[layer.name for layer in one.layers] for one in again] == ways
+    assert [one.title for one in again] == [one.title for one in made]
+
+
+def _names(viewer):
+    return [layer.name for layer in viewer.layers]
+
+
+def test_a_result_whose_channels_show_another_image_says_so_again(viewer, tmp_path):
+    results = results_of(viewer)
+    results.put_on_show(results.made[0])
+    place = tmp_path / "work.json"
+    told = []
+    for turn in range(2):
+        why.save_session(viewer, place, overwrite=turn > 0)
+        other = ViewerModel()
+        why.open_session(other, place)
+        for layer in results_of(other).shown.layers:
+            layer.colorbar.visible = True
+        text = other.canvas.overlays["napari_why_bar_title"].text
+        told.append((results_of(other).shown.is_of_other_pixels, "another image by now" in text))
+        for layer in results.shown.about:
+            layer.data = np.asarray(layer.data) // 2
+    assert told == [(False, False), (True, True)]
+
+
+def test_maps_that_hide_images_hide_those_that_were_there_too(viewer, tmp_path):
+    maps = why.AttributionSession(viewer)
+    maps.explain(method="saliency")
+    averages = why.to_layers(maps.result)
+    results_of(viewer).add_layers_alone(averages, hides_images=True)
+    for layer in averages:
+        viewer.add_layer(layer)
+    # as the user wants it
+    mine = maps.finding.subject.layers[0]
+    mine.visible = True
+    why.save_session(viewer, tmp_path / "work.json")
+    other = ViewerModel()
+    below = other.add_image(np.ones((SIZE, SIZE)))
+    beside = other.add_image(np.ones((SIZE, SIZE)), translate=(0, 1000))
+    hidden = other.add_image(np.ones((SIZE, SIZE)), visible=False)
+    why.open_session(other, tmp_path / "work.json")
+    assert results_of(other).shown.hides_images
+    assert other.layers[mine.name].visible
+    assert [layer.visible for layer in (below, beside, hidden)] == [False, True, False]
+    other.layers.selection.active = results_of(other).made[0].layers[-1]
+    assert [layer.visible for layer in (below, beside, hidden)] == [True, True, False]
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_a_layer_of_no_result_stays_as_it_was(viewer, tmp_path, alone):
+    loose = Layer.create(*results_of(viewer).made[0].layers[-1].as_layer_data_tuple())
+    loose.name, loose.visible = "of a file", True
+    if alone:
+        viewer = ViewerModel()
+    viewer.add_layer(loose)
+    before = len(results_of(viewer).made)
+    assert LayerFacts.of(loose).is_result
+    assert results_of(viewer).of_layer(loose) is None
+    why.save_session(viewer, tmp_path / "work.json")
+    other = ViewerModel()
+    why.open_session(other, tmp_path / "work.json")
+    assert other.layers["of a file"].visible
+    assert len(results_of(other).made) == before
+    assert results_of(other).of_layer(other.layers["of a file"]) is None
+
+
+# of a result that fits, all but what a case says otherwise
+FITTING = {
+    "layers": [3],
+    "about": [],
+    "hides_images": False,
+    "covers": None,
+    "seen": None,
+    "shown": True,
+}
+
+
+@pytest.mark.parametrize("numbered", [False, True])
 @pytest.mark.parametrize(
-    "results", [None, 3, [{"layers": [1]}], [{"layers": "all", "about": None}], ["one"]]
+    "results",
+    [
+        *(None, 3, [{"layers": [1]}], [{"layers": "all", "about": None}], ["one"]),
+        *([FITTING | {"about": None}], [FITTING | {"layers": [float("inf")]}]),
+        *([FITTING | {"layers": None}], [FITTING | {"seen": [[1]]}]),
+    ],
 )
-def test_layers_come_back_where_a_file_does_not_tell_of_results(viewer, tmp_path, results):
+def test_layers_come_back_where_a_file_does_not_tell_of_results(
+    viewer, tmp_path, results, numbered
+):
     place = tmp_path / "work.json"
     why.save_session(viewer, place)
     plain = json.loads(place.read_text())
     plain["results"] = results
-    for layer in plain["layers"]:  # as of earlier versions
+    for layer in () if numbered else plain["layers"]:  # as of earlier versions
         del layer["number"]
     place.write_text(json.dumps(plain))
     other = ViewerModel()

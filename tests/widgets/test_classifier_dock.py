@@ -319,12 +319,13 @@ def test_what_a_training_finds_stands_below_its_curves_and_the_page_stays_as_hig
 ):
     """A message below the page would make it lower while one looks at the curves."""
     found = "In every image the first row is empty"
-    go_on = threading.Event()
+    find, go_on = threading.Event(), threading.Event()
 
     def fit(_dataset, *_names, on_event, cancelled, **_options):
         on_event(Started("training", 3))
         for word in ("first", "second"):
             on_event(EpochFinished(1, 3, {"train_loss": 1.0}, word))
+        assert find.wait(60)
         on_event(Message(found, finding=True))
         assert go_on.wait(60)
         raise WhyError("the end of the test")
@@ -335,10 +336,25 @@ def test_what_a_training_finds_stands_below_its_curves_and_the_page_stays_as_hig
     training = learning.training
     qtbot.waitUntil(lambda: training.main is not None, timeout=60_000)
     monkeypatch.setattr("napari_why.fitting.fit", fit)
+    learning.resize(NARROWEST, 600)
+    learning.tabs.setCurrentWidget(training)
+    with qtbot.waitExposed(learning):
+        learning.show()
     training.train()
+    qtbot.waitUntil(lambda: "Second: epoch" in training.status.text(), timeout=20_000)
+    qtbot.wait(50)  # for the layout
+    height = learning._area.height()
+    find.set()
     qtbot.waitUntil(lambda: found in training.outcome.text(), timeout=20_000)
-    places = [training.column.indexOf(training.outcome), training.column.indexOf(training.button)]
-    assert places == sorted(places, reverse=True)
+    qtbot.wait(50)
+    assert learning._area.height() == height > 0
+    column = training.column
+    curves, outcome = column.indexOf(training._curve_place), column.indexOf(training.outcome)
+    assert 0 <= curves < outcome
+    assert (
+        training.curves.mapTo(training, training.curves.rect().bottomLeft()).y()
+        < training.outcome.y()
+    )
     assert learning.message.text() == ""
     go_on.set()
     qtbot.waitUntil(lambda: learning.runner.state is JobState.IDLE, timeout=20_000)

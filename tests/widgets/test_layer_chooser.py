@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 from napari.layers import Image
-from qtpy.QtWidgets import QCheckBox, QComboBox
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QComboBox, QStyle, QStyleOptionButton, QWidget
 
 from napari_why.sessions import state_of
-from napari_why.widgets.layer_chooser import LayerChooser
+from napari_why.widgets.layer_chooser import FoldLine, LayerChooser
 
 
 def raw(name, channel, source="A.ome.tif"):
@@ -91,6 +92,83 @@ def test_a_long_line_takes_a_second_one_and_keeps_both_ends(qtbot, viewer):
         chooser.hide()
     assert "very very" in chooser.line.toolTip()
     assert chooser.line.minimumSizeHint().width() == 1
+
+
+@pytest.fixture
+def line(qtbot):
+    """A line 300 pixels wide, shown."""
+    holder = QWidget()
+    qtbot.addWidget(holder)
+    made = FoldLine(holder)
+    made.resize(300, 40)
+    with qtbot.waitExposed(holder):
+        holder.show()
+    yield made  # a child, which goes with what holds it
+
+
+def drawn(line):
+    """The lines that are seen, and whether each lies inside."""
+    option = QStyleOptionButton()
+    line.initStyleOption(option)
+    part = QStyle.SubElement.SE_PushButtonContents
+    width = line.style().subElementRect(part, option, line).width()
+    size = [
+        line.fontMetrics().size(Qt.TextFlag.TextShowMnemonic, text).width()
+        for text in line.text().split("\n")
+    ]
+    return [text.replace("&&", "&") for text in line.text().split("\n")], max(size) <= width
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.setStyleSheet(line.styleSheet() + "font-size: 30px;"),
+        lambda line: line.parent().setStyleSheet("QPushButton { font-size: 30px; }"),
+        lambda line: line.setStyleSheet(line.styleSheet() + "padding: 2px 90px;"),
+    ],
+)
+def test_a_line_is_broken_anew_where_letters_or_margins_grow(line, change):
+    line.show_text("Image: " + "very " * 60 + "long: DAPI")
+    before = line.text()
+    assert drawn(line)[1]
+    change(line)
+    lines, is_inside = drawn(line)
+    assert line.text() != before
+    assert is_inside
+    assert len(lines) == 2
+    assert lines[1].endswith("DAPI") or "\u2026" in lines[1]
+
+
+def test_a_line_is_broken_anew_with_another_font(line):
+    line.setStyleSheet("")
+    line.show_text("Image: " + "very " * 60 + "long: DAPI")
+    before, font = line.text(), line.font()
+    font.setPointSize(3 * font.pointSize())
+    line.setFont(font)
+    assert line.text() != before
+    assert drawn(line)[1]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\u2028", "\t", "   "])
+def test_names_with_line_breaks_and_spaces_take_no_further_lines(line, end):
+    line.show_text(f"Image: A01{end}DAPI{end}")
+    assert drawn(line) == (["Image: A01 DAPI"], True)
+    line.show_text(f"Image: {'very ' * 60}{end}DAPI{end}TMRM" + end * 200)
+    lines, is_inside = drawn(line)
+    assert is_inside
+    assert len(lines) == 2
+    assert lines[1].endswith("DAPI TMRM")
+
+
+def test_ampersands_are_as_wide_as_they_are_drawn(line):
+    line.show_text("Image: " + "R&D & " * 40 + "end")
+    lines, is_inside = drawn(line)
+    assert is_inside
+    words = line.fontMetrics()
+    # one more word would not fit: none is measured as two
+    assert words.horizontalAdvance(lines[0] + " R&D") > line.width() - 20
+    assert lines[1].startswith(("R&D", "&"))
+    assert lines[1].endswith("R&D & end")
 
 
 def test_folded_it_is_one_line_that_unfolds(qtbot, viewer):

@@ -51,12 +51,7 @@ class OpenedSession:
     notes: tuple[str, ...] = ()
 
 
-def open_session(
-    viewer: "ViewerModel",
-    path: str | Path,
-    *,
-    add_layers: Callable[[list[Layer]], None] | None = None,
-) -> OpenedSession:
+def open_session(viewer: "ViewerModel", path: str | Path) -> OpenedSession:
     """Open a saved session beside what is in the viewer.
 
     What is missing is told, and everything else comes back; so are files that changed since.
@@ -66,8 +61,6 @@ def open_session(
     viewer : napari.Viewer or ViewerModel
     path : path
         Of the JSON file.
-    add_layers : callable, optional
-        Puts the layers into the viewer; one after the other by default.
 
     Returns
     -------
@@ -81,10 +74,7 @@ def open_session(
     """
     read = read_session(path)
     restore_choices(viewer, read)
-    if add_layers is None:
-        AtOnce(viewer).carry_out(LayerChange(viewer, read.layers))
-    else:
-        add_layers(read.layers)
+    AtOnce(viewer).carry_out(LayerChange(viewer, read.layers))
     restore_results(viewer, read)
     restore_view(viewer, read.plain)
     return OpenedSession(len(read.layers), read.settings, tuple(read.notes))
@@ -153,7 +143,7 @@ def read_session(path: str | Path, *, on_event: Any = None, cancelled: Any = Non
     )
     numbered = list(_read_all(place, plain.get("layers") or [], notes))
     layers = [layer for _, layer in numbered]
-    numbers = {number: layer for number, layer in numbered if number is not None}
+    numbers = {number: layer for number, layer in numbered if isinstance(number, int)}
     return ReadSession(plain, layers, dataset, classifier, notes, numbers)
 
 
@@ -183,12 +173,12 @@ def restore_results(viewer: "ViewerModel", read: ReadSession) -> None:
     """
     there = [layer for layer in read.layers if layer in viewer.layers]
     kept = list(_read_results(read, there))
-    # a file of an earlier version tells of none: all layers of results are one then
-    known = {id(layer) for result in kept for layer in result.layers}
-    others = [layer for layer in there if id(layer) not in known and LayerFacts.of(layer).is_result]
-    if others:
-        kept.append(KeptResult(others, [], False, None, None, shown=not kept))
-    results_of(viewer).bring_back(kept)
+    # a file of an earlier version tells of none: all layers of results are one then; where one tells,
+    # layers of no result stay as they were
+    layers = [layer for layer in there if LayerFacts.of(layer).is_result]
+    if layers and not kept and read.plain.get("results") != []:
+        kept.append(KeptResult(layers, [], False, None, None, shown=True))
+    results_of(viewer).bring_back(kept, there)
 
 
 def _read_results(read: ReadSession, there: Sequence[Layer]) -> Iterator[KeptResult]:
@@ -196,12 +186,15 @@ def _read_results(read: ReadSession, there: Sequence[Layer]) -> Iterator[KeptRes
     told = read.plain.get("results")
     for said in told if isinstance(told, list) else ():
         # a file that anybody may edit: what fits no result is passed over
-        with suppress(KeyError, TypeError, ValueError):
-            fields = {name: said[name] for name in KeptResult._fields}
+        with suppress(KeyError, TypeError, ValueError, OverflowError):
+            given = {**KeptResult._field_defaults, **said}
+            fields = {name: given[name] for name in KeptResult._fields}
             for name in ("layers", "about", "covers", "seen"):
-                if fields[name] is not None:
-                    found = [read.numbers.get(int(number)) for number in fields[name]]
-                    fields[name] = [layer for layer in there if any(layer is one for one in found)]
+                if fields[name] is None and name in ("covers", "seen"):
+                    continue
+                # in the order of the file: a result is called as its first layer
+                found = [read.numbers.get(int(number)) for number in dict.fromkeys(fields[name])]
+                fields[name] = [one for one in found if any(one is layer for layer in there)]
             if fields["layers"]:
                 yield KeptResult(**fields)
 

@@ -54,6 +54,8 @@ class KeptResult(NamedTuple):
         Of a hidden one, which of its layers are seen once it is on show; None of one that is not hidden.
     shown : bool
         Whether it is the one on show.
+    is_of_other_pixels : bool
+        Whether the raw layers show another image than the one that it is about.
     """
 
     layers: list[Layer]
@@ -62,6 +64,7 @@ class KeptResult(NamedTuple):
     covers: list[Layer] | None
     seen: list[Layer] | None
     shown: bool
+    is_of_other_pixels: bool = False
 
 
 class RawLayers(NamedTuple):
@@ -109,6 +112,10 @@ class MadeResult:
     def is_of_other_pixels(self) -> bool:
         """Whether the raw layers show another image by now than the one that it is about."""
         return self._pixels != [id(layer.data) for layer in self.about]
+
+    def doubt_pixels(self) -> None:
+        """Take the raw layers to show another image than the one that it is about, whatever they hold."""
+        self._pixels = []
 
     @property
     def owner(self) -> Any:
@@ -255,19 +262,24 @@ class ResultsOnShow:
                 if made.visibility
                 else None,
                 made is self._shown,
+                made.is_of_other_pixels,
             )
             for made in self._made
         ]
 
-    def bring_back(self, results: Sequence[KeptResult]) -> None:
+    def bring_back(self, results: Sequence[KeptResult], opened: Sequence[Layer] = ()) -> None:
         """Count results of a saved session among those of the viewer, which has their layers by now.
 
         Parameters
         ----------
         results : sequence of KeptResult
             The oldest first; the one that was on show is on show again.
+        opened : sequence of Layer
+            All layers of the session. Others that a result would lie over are hidden for it too; of these
+            only those that were.
         """
         shown = None
+        own = {id(layer) for layer in opened}
         for kept in results:
             about = RawLayers(tuple(layer for layer in kept.about if isinstance(layer, Image)))
             finding = OtherFinding(kept.layers, subject=about, hides_images=kept.hides_images)
@@ -276,8 +288,11 @@ class ResultsOnShow:
                 self._follow(layer)
                 if kept.seen is not None:
                     made.visibility[layer] = any(layer is other for other in kept.seen)
+            if kept.is_of_other_pixels:
+                made.doubt_pixels()
             if kept.covers is not None:
-                self._hide_for(made, kept.covers)
+                others = [layer for layer in self._images_below(made) if id(layer) not in own]
+                self._hide_for(made, [*kept.covers, *others])
             shown = made if kept.shown else shown
         if shown is not None:
             self.put_on_show(shown)
@@ -294,7 +309,7 @@ class ResultsOnShow:
                 if other is not made and _disturb(other, made):
                     self._hide(other)
             if made.hides_images and made.covered is None:
-                self._cover(made)
+                self._hide_for(made, self._images_below(made))
             for layer, visible in made.visibility.items():
                 layer.visible = visible
             made.visibility.clear()
@@ -332,8 +347,8 @@ class ResultsOnShow:
         if shown is not None and any(own is layer for own in shown.about for layer in layers):
             self._let_go()
 
-    def _cover(self, made: MadeResult) -> None:
-        """Hide the images that a result would lie over."""
+    def _images_below(self, made: MadeResult) -> list[Layer]:
+        """Return the images that a result would lie over, as far as they would be seen."""
         viewer, place = self._viewer(), _box(made)
         found: list[Layer] = []
         for layer in () if viewer is None else viewer.layers:
@@ -341,7 +356,7 @@ class ResultsOnShow:
             would_be_seen = is_image and self.own_visibility(layer)
             if would_be_seen and (place is None or place.meets(_box_of(layer))):
                 found.append(layer)
-        self._hide_for(made, found)
+        return found
 
     def _hide_for(self, made: MadeResult, images: Sequence[Layer]) -> None:
         """Hide images as long as a result is on show."""

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from napari.layers import Image
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QSize, Qt
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -167,9 +167,11 @@ class FoldLine(QPushButton):
         self.setStyleSheet("text-align: left; padding: 2px;")
 
     def show_text(self, text: str) -> None:
-        """Show a text as far as two lines hold it."""
-        if text != self._whole:
-            self._whole = text
+        """Show a text as far as two lines hold it; a line break in it, of a name say, is a space."""
+        # and so are several: spaces at an end would count as width and be seen by nobody
+        whole = " ".join(text.split())
+        if whole != self._whole:
+            self._whole = whole
             self._fit()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802 (the name is Qt's)
@@ -180,6 +182,12 @@ class FoldLine(QPushButton):
         """Break the text anew."""
         super().resizeEvent(event)
         self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802 (the name is Qt's)
+        """Break the text anew where letters are of another size by now."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit()
 
     def _fit(self) -> None:
         option = QStyleOptionButton()
