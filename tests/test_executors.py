@@ -96,6 +96,21 @@ def test_a_cluster_of_this_computer():
         list(compute_each(eval, ["1 / 0"], engine))
 
 
+def test_what_was_done_is_not_lost_where_a_cluster_cannot_be_closed(monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    close, tried = distributed.LocalCluster.close, []
+
+    def close_badly(self, timeout=None):
+        close(self, timeout)
+        tried.append(self)
+        assert len(tried) > 1, "can only join a started process"  # as of a worker that starts anew
+
+    monkeypatch.setattr(distributed.LocalCluster, "close", close_badly)
+    found = compute_each(abs, [-1, -2], Engine(workers=1, scheduler="local"))
+    assert {item.task: item.result for item in found} == {-1: 1, -2: 2}
+    assert tried
+
+
 def test_a_cluster_that_has_lost_all_workers_is_not_waited_for(monkeypatch):
     monkeypatch.setattr(executors, "PATIENCE", 0)
     monkeypatch.setattr(executors.Pool, "window", 1)
