@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event as Signal
 from threading import Thread
@@ -71,9 +72,9 @@ def make_plate(root: Path, pixels: int) -> Path:
         for column in COLUMNS:
             well = f"{row}{column:02d}"
             lines.append(f"plate,{well},{treatment(row, column)}")
-            for field in FIELDS:
+            for site in FIELDS:
                 for number, band in enumerate(bands, start=1):
-                    path = folder / f"plate_{well}_s{field}_w{number}.TIF"
+                    path = folder / f"plate_{well}_s{site}_w{number}.TIF"
                     write_sparse(path, header, band, pixels)
     stored = [path.stat() for path in folder.iterdir()]
     print(
@@ -130,7 +131,7 @@ def run(model: Path, plate_map: Path, root: Path, options: argparse.Namespace) -
         # after one epoch all fields are called healthy, and towards that class nothing would be changed
         asked["healthy"] = "diseased"
     before = most_memory(os.getpid())
-    with watch_workers() as (memory, clock.looking):
+    with watch_workers() as clock.watch:
         found = screen(
             model,
             root / "plate",
@@ -150,7 +151,7 @@ def run(model: Path, plate_map: Path, root: Path, options: argparse.Namespace) -
     if options.counterfactual:
         unchanged = fields["Metadata_verdict"].str.startswith("not changed").sum()
         print(f"with a counterfactual: {len(fields) - unchanged}")
-    for number, most in enumerate(sorted(memory.values(), reverse=True), start=1):
+    for number, most in enumerate(sorted(clock.watch.most.values(), reverse=True), start=1):
         print(f"worker {number}: {most / 1e9:.2f} GB at most")
     print(
         f"handing out: {before / 1e9:.2f} GB at most before, {most_memory(os.getpid()) / 1e9:.2f} GB with "
@@ -159,14 +160,22 @@ def run(model: Path, plate_map: Path, root: Path, options: argparse.Namespace) -
     print(clock.describe())
 
 
+@dataclass
+class Watch:
+    """The most memory of each worker by its process, in bytes, and the processor time that looking took."""
+
+    most: dict[int, int] = field(default_factory=dict)
+    # goes through all processes, and is no part of handing out
+    seconds: float = 0.0
+
+
 class Clock:
     """Wall time and processor time of this process, in seconds, since the first well was done."""
 
     wall = own = 0.0
 
     def __init__(self) -> None:
-        # processor time that does not count, by now
-        self.looking = [0.0]
+        self.watch = Watch()
 
     def describe(self) -> str:
         """Return a sentence: how much of one core this process took."""
@@ -176,7 +185,7 @@ class Clock:
 
     def on_event(self, event: Event) -> None:
         """Look at the clocks when a first well is done, by when workers have started, and when all are."""
-        now, used = time.perf_counter(), time.process_time() - self.looking[0]
+        now, used = time.perf_counter(), time.process_time() - self.watch.seconds
         if isinstance(event, Advanced) and event.done and self._begun is None:
             self._begun = now, used
         elif isinstance(event, Finished) and self._begun is not None and not self.wall:
@@ -186,14 +195,9 @@ class Clock:
 
 
 @contextmanager
-def watch_workers() -> Iterator[tuple[dict[int, int], list[float]]]:
-    """Yield a dictionary that gets the most memory of each worker by its process, in bytes.
-
-    Beside it a list, whose only number is the processor time that looking took until now, in seconds: it
-    goes through all processes, and is no part of handing out.
-    """
-    found: dict[int, int] = {}
-    spent = [0.0]
+def watch_workers() -> Iterator[Watch]:
+    """Look at the memory of this process's workers within the block."""
+    watch = Watch()
     stop = Signal()
 
     def look() -> None:
@@ -203,15 +207,15 @@ def watch_workers() -> Iterator[tuple[dict[int, int], list[float]]]:
                 try:
                     # beside them there is a tracker of multiprocessing
                     if any("spawn_main" in part for part in process.cmdline()):
-                        found[process.pid] = most_memory(process.pid)
+                        watch.most[process.pid] = most_memory(process.pid)
                 except (psutil.Error, OSError, ValueError):  # it has ended meanwhile
                     continue
-            spent[0] = time.thread_time()
+            watch.seconds = time.thread_time()
 
     thread = Thread(target=look)
     thread.start()
     try:
-        yield found, spent
+        yield watch
     finally:
         stop.set()
         thread.join()

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,6 +95,16 @@ def test_a_cluster_of_this_computer():
     assert sums(compute_each(eval, ["1 + 1", "2 + 2"], engine)) == {"1 + 1": 2, "2 + 2": 4}
     with pytest.raises(ZeroDivisionError):
         list(compute_each(eval, ["1 / 0"], engine))
+
+
+def test_workers_are_counted_anew_after_a_while_and_not_each_time(monkeypatch):
+    client, times = SimpleNamespace(status="running", nthreads=lambda: next(counts)), [100.0]
+    counts = iter(({"a": 1}, {"a": 1, "b": 2}))
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: times[0])
+    executor = cluster.ClusterExecutor(client, patience=1)
+    assert [executor.count_workers() for _ in range(3)] == [1, 1, 1]
+    times[0] += cluster.COUNTED
+    assert executor.count_workers() == 3
 
 
 def test_what_was_done_is_not_lost_where_a_cluster_cannot_be_closed(monkeypatch):

@@ -1,5 +1,6 @@
 """What is, and is not, loaded at start-up: by the package, and by the core without a viewer."""
 
+import ast
 import gc
 import importlib
 import json
@@ -89,6 +90,23 @@ def test_every_public_name_is_there_and_listed() -> None:
     for name in napari_why.__all__:
         assert getattr(napari_why, name) is not None
     assert set(dir(napari_why)) == set(napari_why.__all__)
+
+
+@pytest.mark.parametrize("room", ["sessions", "simulation"])
+def test_every_name_of_a_late_room_is_there_and_told_to_type_checkers(room: str) -> None:
+    module = importlib.import_module(f"napari_why.{room}")
+    tree = ast.parse(Path(module.__file__).read_text())
+    told = {
+        item.asname: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("napari_why.")
+        for item in node.names
+    }
+    assert set(told) == set(module.__all__)
+    for name, source in told.items():
+        assert getattr(module, name) is getattr(importlib.import_module(source), name)
+    with pytest.raises(AttributeError, match="no attribute 'explain_everything'"):
+        module.explain_everything  # noqa: B018 - the access is the test
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:

@@ -58,7 +58,7 @@ def z_prime(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | 
     Returns
     -------
     float or None
-        None with fewer than two values of a class, with equal means, or where a value is not finite.
+        None with fewer than two values of a class or with equal means.
 
     Examples
     --------
@@ -66,10 +66,9 @@ def z_prime(first: NDArray[np.float64], second: NDArray[np.float64]) -> float | 
     0.529
     """
     # of a single value there is no spread, and 0 would make Z' look perfect
-    if min(len(first), len(second)) < 2:
+    if min(len(first), len(second)) < 2 or first.mean() == second.mean():
         return None
-    value = float(z_primes(first, second))
-    return None if np.isnan(value) else value
+    return float(z_primes(first, second))
 
 
 def z_primes(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
