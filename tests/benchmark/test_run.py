@@ -47,6 +47,20 @@ def test_doing_nothing_scores_nothing(finished: Finished) -> None:
     assert nothing["agreement"].max() <= 0.3  # 0 or 0.1 over ten seeds of the networks
 
 
+def test_agreement_of_flipped_images_fits_both_shares(finished: Finished) -> None:
+    table = finished.table[finished.table["validity"].notna()]
+    none = table["validity"] == 0
+    assert table["agreement_of_flipped"].isna().equals(none)
+    rows = table[~none]
+    both = rows["validity"] * rows["agreement_of_flipped"]  # of all images
+    least = (rows["validity"] + rows["agreement"] - 1).clip(lower=0)
+    assert (both >= least - 1e-9).all()
+    assert (both <= rows[["validity", "agreement"]].min(axis=1) + 1e-9).all()
+    # a network that flips by what means nothing: fewer of its images convince than of the true ones
+    shifted = finished.rows("depolarisation", "mean-shift")["agreement_of_flipped"].mean()
+    assert shifted < finished.rows("depolarisation", "TRUTH")["agreement_of_flipped"].mean()
+
+
 def test_mean_shift_flips_its_network_and_has_nothing_to_do_with_the_truth(
     finished: Finished,
 ) -> None:

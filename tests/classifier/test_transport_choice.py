@@ -31,11 +31,12 @@ from napari_why.fitting.change_judge import (
     CELLS,
     FEWEST,
     RESTORED,
+    RESTORED_CELLS,
     ChangeJudge,
     TransportScores,
 )
 from napari_why.fitting.left_out import LeftOut
-from napari_why.fitting.nearness import Distance, Grouped, Looks, Nearness
+from napari_why.fitting.nearness import FEWEST_GROUPS, Distance, Grouped, Looks, Nearness
 from napari_why.fitting.transport_choice import TransportChooser
 from napari_why.model import Classifier
 from napari_why.model.fitted_transport import refit_transport
@@ -508,6 +509,52 @@ def test_draws_are_compared_with_held_out_images_alone_and_by_groups(
     assert np.array_equal(given["for_real"][:, 0] > 0, given["for_found"][:, 0] > 0)
 
 
+@pytest.mark.parametrize("wells", [4, 8])
+def test_a_network_that_learns_of_drawn_cells_takes_no_other_ones_place(
+    invertible: Classifier, monkeypatch: pytest.MonkeyPatch, wells: int
+) -> None:
+    """It undoes something else, and is not made of few wells, which cannot tell whether it is the answer."""
+    respond(monkeypatch, 0.5)
+    network = deepcopy(invertible.network)
+    network.locked = (0,)
+    labels = torch.arange(64) % 2
+    images = torch.randn(64, 2, 16, 16, generator=torch.Generator().manual_seed(0))
+    images += labels[:, None, None, None]
+    batches = list(zip(images.split(8), labels.split(8), strict=True))
+    groups = np.arange(64) // 2 % wells
+    chooser = TransportChooser(replace(invertible, network=network), "uint16", restoring_steps=2)
+    made = chooser.choose(batches, batches, (groups, groups))
+    of_way = made.choices[1, 0].scores, made.choices[0, 1].scores
+    assert all(scores is not None and RESTORED in scores for scores in of_way)
+    # cells respond from class 0 to 1, so a network learns of draws from class 1 to 0
+    told = [scores is not None and RESTORED_CELLS in scores for scores in of_way]
+    assert told == [wells >= FEWEST_GROUPS, False]
+    assert chooser.pixel_maps is not None
+    assert "responding_cells" in chooser.pixel_maps.kinds(0, 1)  # draws there are in any case
+
+
+@pytest.mark.parametrize("chosen", [RESTORED, RESTORED_CELLS, "curve"])
+def test_the_network_that_was_chosen_is_kept_and_else_the_nearer_one(
+    invertible: Classifier, chosen: str
+) -> None:
+    judge = object.__new__(ChangeJudge)
+    judge.source, judge.target = 0, 1
+    networks: dict[str, RestoringNetwork] = {
+        name: RestoringNetwork(2, (0,), [], undoes=undoes)
+        for name, undoes in ((RESTORED, ("curve", "full")), (RESTORED_CELLS, None))
+    }
+    judge.networks = networks
+    judge.scores = {
+        name: TransportScores(0.0, None, 0.0, near)
+        for name, near in ((RESTORED, 2.0), (RESTORED_CELLS, 1.0))
+    }
+    chooser = TransportChooser(invertible, "uint16")
+    chooser.pixel_maps = ClassMaps(2, {})
+    chooser._keep_network(judge, Choice("full", scores={"chosen change": chosen}))
+    kept = chooser.pixel_maps.find(0, 1, "back_translated")
+    assert kept is networks[chosen if chosen in networks else RESTORED_CELLS]
+
+
 @pytest.mark.parametrize(("share", "kept"), [(0.87, False), (0.03, False), (0.8, True)])
 def test_cells_are_drawn_where_surely_some_and_surely_not_all_respond(
     invertible: Classifier, monkeypatch: pytest.MonkeyPatch, share: float, kept: bool
@@ -590,7 +637,6 @@ def judges_of(
         return Distance(times, times * drawn, (times * drawn) ** 2)
 
     judge, way_back = (object.__new__(ChangeJudge) for _ in range(2))
-    judge._restored = SimpleNamespace(undoes=("parametric", "full"))
     directions = (0, 1), (1, 0)
     told = of_training or ()
     maps = ClassMaps(
@@ -641,6 +687,9 @@ def few_numbers(evidence: float, *terms: str) -> ParametricMap:
         # as likely: neither is the one that happened
         (few_numbers(40.0, "scales"), few_numbers(41.0, "blur"), False),
         (few_numbers(40.0, "blur"), few_numbers(20.0, "scales"), False),
+        # brightness undoes brightness
+        (few_numbers(20.0, "scales"), few_numbers(40.0, "gain", "curve"), False),
+        (few_numbers(20.0, "scales"), few_numbers(40.0, "gain", "blur"), True),
         (few_numbers(0.0), few_numbers(0.0), False),
     ],
 )
@@ -664,20 +713,20 @@ def test_what_training_wells_are_sure_of_goes_before_what_is_nearer_to_few_other
 
 
 @pytest.mark.parametrize(
-    ("by_network", "undoes", "known", "taken"),
+    ("by_network", "learnt_from", "known", "taken"),
     [
-        (1.1, None, True, True),
+        (1.1, RESTORED_CELLS, True, True),
         # surely farther; one that saw all cells changed; of few wells, of which nobody knows
-        (2.0, None, True, False),
-        (1.1, ("latent", "full"), True, False),
-        (1.1, None, False, False),
+        (2.0, RESTORED_CELLS, True, False),
+        (1.1, RESTORED, True, False),
+        (1.1, RESTORED_CELLS, False, False),
     ],
 )
 def test_where_a_part_of_the_cells_responded_a_network_that_saw_such_is_taken_if_as_near(
-    by_network: float, undoes: tuple[str, str] | None, known: bool, taken: bool
+    by_network: float, learnt_from: str, known: bool, taken: bool
 ) -> None:
     judge, _ = judges_of(by_network, known, None)
-    judge._restored = SimpleNamespace(undoes=undoes)
+    judge._distances[learnt_from] = judge._distances.pop(RESTORED)
     judge._distances["all places"] = judge._distances["parametric"]
     assert judge._tells_cells_apart("all places") is taken
     # what can be told in a sentence goes before it
@@ -688,7 +737,9 @@ def test_that_a_part_of_the_cells_responded_decides_the_choice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     judge, way_back = judges_of(1.1, True, None)
-    judge._restored, judge._images, judge.asked = SimpleNamespace(undoes=None), range(4), None
+    judge._images, judge.asked = range(4), None
+    judge._distances[RESTORED_CELLS] = judge._distances.pop(RESTORED)
+    judge.scores[RESTORED_CELLS] = judge.scores.pop(RESTORED)
     judge._distances["all places"] = judge._distances.pop("parametric")
     judge.scores["all places"] = judge.scores.pop("parametric")
     monkeypatch.setattr(ChangeJudge, "find_channels_to_put_back", lambda *_: ())

@@ -192,6 +192,28 @@ def test_every_two_classes_with_images_get_maps(class_maps: ClassMaps) -> None:
     assert not class_maps.fits(2, 5)
 
 
+@pytest.mark.parametrize(
+    ("factors", "curved"),
+    # one channel changes; both do; none does, as far as images tell
+    [((1.0, 0.55), (1,)), ((0.6, 0.55), (0, 1)), ((1.0, 1.0), (0, 1))],
+)
+def test_a_curve_is_of_channels_that_change_where_any_does(
+    source: Tensor, factors: tuple[float, float], curved: tuple[int, ...]
+) -> None:
+    """In the others it would follow what wells differ by by chance."""
+    other = cells(16, 4) * torch.tensor(factors)[:, None, None]
+    crops = LatentCrops(2, largest=32)
+    crops.add(torch.cat([source[:16], other]), torch.tensor([0] * 16 + [1] * 16))
+    made = fit_class_maps(crops, ())
+    assert made is not None
+    few, curve = (made.find(0, 1, kind) for kind in ("parametric", "curve"))
+    assert isinstance(few, ParametricMap)
+    assert isinstance(curve, GreyLevelCurve)
+    assert bool(few.terms) == (factors != (1.0, 1.0))
+    assert curve.channels == curved
+    assert all(one.channels == curved for one in made.draws(0, 1, "curve", 8))
+
+
 def test_what_was_saved_moves_alike(class_maps: ClassMaps) -> None:
     again = ClassMaps.from_parts(class_maps.tensors(), class_maps.to_dict())
     images = cells(3, 8)

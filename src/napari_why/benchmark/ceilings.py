@@ -65,6 +65,27 @@ def classify_images(classifier: Classifier, images: NDArray[Any]) -> NDArray[np.
     return shares
 
 
+def find_predicted(classifier: Classifier, images: NDArray[Any], label: str) -> NDArray[np.bool_]:
+    """Tell of each raw image (N, C, H, W) whether the classifier predicts it as ``label``.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    images : ndarray, shape (N, C, H, W)
+        Raw units, on the network's grid.
+    label : str
+        A class of the classifier.
+
+    Returns
+    -------
+    ndarray, bool, shape (N,)
+    """
+    predicted: NDArray[np.bool_] = classify_images(classifier, images).argmax(
+        1
+    ) == classifier.classes.index(label)
+    return predicted
+
+
 def share_predicted(classifier: Classifier, images: NDArray[Any], label: str) -> float:
     """Return the share of raw images (N, C, H, W) that the classifier predicts as ``label``.
 
@@ -81,8 +102,7 @@ def share_predicted(classifier: Classifier, images: NDArray[Any], label: str) ->
     float
         0 to 1.
     """
-    predicted = classify_images(classifier, images).argmax(1)
-    return float((predicted == classifier.classes.index(label)).mean())
+    return float(find_predicted(classifier, images, label).mean())
 
 
 @dataclass(frozen=True)

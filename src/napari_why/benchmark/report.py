@@ -38,7 +38,7 @@ GAINED = {"agreement": 1, "correlation": 1, "relative_error": -1, "feature_dista
 GAINS = tuple(f"{name} gain" for name in GAINED)
 """The columns of :func:`add_gains`."""
 # The columns of the table in Markdown: those by which methods are told apart.
-IN_MARKDOWN = (*DRAWN[:-1], "coverage", *GAINS)
+IN_MARKDOWN = ("validity", "agreement", "agreement_of_flipped", *DRAWN[2:-1], "coverage", *GAINS)
 SENTENCES = ("refused", "notes")
 MARKERS = ("o", "s", "^", "v")
 

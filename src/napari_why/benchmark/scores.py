@@ -21,6 +21,7 @@ from scipy import ndimage
 from napari_why.benchmark.ceilings import (
     ChangedImages,
     classify_images,
+    find_predicted,
     share_predicted,
     training_images,
 )
@@ -341,6 +342,7 @@ def measure_frechet(found: NDArray[np.float64], real: NDArray[np.float64]) -> tu
 FIGURES = (
     "validity",
     "agreement",
+    "agreement_of_flipped",
     "correlation",
     "relative_error",
     "off_target",
@@ -394,7 +396,9 @@ class Scorer:
         -------
         dict
             ``validity`` and ``agreement``: share of the exported images that the classifier and
-            the reference classifier call the target; ``correlation``, ``relative_error``,
+            the reference classifier call the target; ``agreement_of_flipped``: of those that the
+            classifier calls the target, the share that the reference classifier does too, NaN where
+            there are none; ``correlation``, ``relative_error``,
             ``off_target``, ``change_size``: see :class:`~.scores.ChangeScores`;
             ``feature_distance`` to other real images of the target, in the affected channels;
             ``frechet_distance`` of the same features, to as many of these images, and ``frechet_floor``,
@@ -414,9 +418,14 @@ class Scorer:
         change = change_scores(standardise(made.change, std), truth, self.affected)
         curve = mask_curve(classifier, direction.images, made.images, direction.target)
         found = asdict(change)
+        flipped, agreed = (
+            find_predicted(asked, made.images, direction.target)
+            for asked in (classifier, self.reference)
+        )
         return {
-            "validity": share_predicted(classifier, made.images, direction.target),
-            "agreement": share_predicted(self.reference, made.images, direction.target),
+            "validity": float(flipped.mean()),
+            "agreement": float(agreed.mean()),
+            "agreement_of_flipped": float(agreed[flipped].mean()) if flipped.any() else math.nan,
             "change_size": found.pop("size"),
             **found,
             **self._feature_distances(made.images),

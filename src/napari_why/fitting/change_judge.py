@@ -21,7 +21,7 @@ Of few held-out wells nobody knows what is sure. There the wells of training tel
 evidence of the changes in few numbers, which counts wells and not images. Where they are surely likelier than no
 change, a plain one is taken, whatever comes nearer to a few wells. Where the change back makes the images
 of both classes surely likelier than the change does, it is the one that happened, and a network that undoes it is
-taken. And a curve, which follows whatever wells differ by, is left out where few numbers tell of something else than
+taken; not of brightness alone, which brightness alone undoes. And a curve, which follows whatever wells differ by, is left out where few numbers tell of something else than
 brightness, or of nothing that is more than chance between wells: then nothing is changed rather than by chance.
 
 Near is measured by texture features and by the statistics that relate a channel to the locked structures, in
@@ -80,11 +80,13 @@ CANDIDATES: Mapping[str, tuple[ChangeKind, Mass]] = {
     "all places": ("latent", "full"),
     "excess mass": ("latent", "excess"),
     "back-translated": ("back_translated", "full"),
+    "back-translated by cells": ("back_translated", "full"),
 }
 PLAIN = ("curve", "parametric")
 """Those that can be told in a sentence, which is worth a little of the likeness."""
-RESTORED = "back-translated"
-"""The candidate that is made last, of what was chosen for the way back."""
+RESTORED, RESTORED_CELLS = "back-translated", "back-translated by cells"
+"""Those that are made last, of the way back: of what was chosen for it, and of cells drawn to respond."""
+NETWORKS = frozenset({RESTORED, RESTORED_CELLS})
 # Of what tells two classes apart; a change that leaves less of it is as good as its way back.
 WELL_LEARNT = 0.1
 # Of the draws, to say that changed images are nearer than unchanged ones: the usual 5 % to be wrong.
@@ -154,7 +156,7 @@ class ChangeJudge:
         self.locked = looks.locked
         self._frames: dict[str, list[Frame]] = {}
         self._distances: dict[str, Distance | None] = {}
-        self._restored: RestoringNetwork | None = None
+        self.networks: dict[str, RestoringNetwork] = {}
         self.scores: dict[str, TransportScores] = {}
         self._source = looks.export(images)
         held_out = looks.export(of_target)
@@ -167,6 +169,11 @@ class ChangeJudge:
         self._relations = looks.frames(torch.cat(known or [sources.images, of_target]))
         self._nearness = self._measure_real(held_out, targets.groups, sources.groups)
         self._unchanged = self._nearness.measure(self._relate(self._source, self._from))
+
+    @property
+    def knows_chance(self) -> bool:
+        """Whether there are enough held-out wells to tell which differences are chance."""
+        return self._nearness.known
 
     def _measure_real(
         self, held_out: NDArray[Any], groups: NDArray[np.int64], of_sources: NDArray[np.int64]
@@ -295,7 +302,8 @@ class ChangeJudge:
             or now is None
             or np.mean(now.drawn < distance.drawn) >= needs
         ):
-            self._restored = found if isinstance(found, RestoringNetwork) else None
+            if isinstance(found, RestoringNetwork):
+                self.networks[name] = found
             return True
         self.scores[name], self._frames[name], self._distances[name] = scores, frames, distance
         return False
@@ -375,7 +383,7 @@ class ChangeJudge:
         name, left_back = self.plainest_of_the_nearest(), None
         tells_cells_apart = part_responded and self._tells_cells_apart(name)
         if tells_cells_apart:
-            name = RESTORED
+            name = RESTORED_CELLS
         elif way_back is not None and self._is_better_undone(name, way_back):
             name, left_back = RESTORED, way_back.known_to_be_left()
         kind, mass = CANDIDATES[name]
@@ -404,9 +412,9 @@ class ChangeJudge:
 
     def _is_better_undone(self, name: str, way_back: "ChangeJudge") -> bool:
         """Tell whether to undo what was chosen for the way back, rather than to change by a candidate."""
+        # one that learnt from drawn cells undoes something else
         restored = self._distances.get(RESTORED)
-        # a network that learnt from drawn cells undoes something else
-        if self._restored is None or self._undoes_drawn_cells() or restored is None:
+        if restored is None:
             return False
         if not (self._nearness.known and way_back._nearness.known):
             return self._is_less_likely_than(way_back)
@@ -416,7 +424,7 @@ class ChangeJudge:
             for other in (self._unchanged, instead)
         ):
             return False
-        undone = way_back.plainest_of_the_nearest({RESTORED})
+        undone = way_back.plainest_of_the_nearest(NETWORKS)
         if _is_surely_less(way_back.share_left(undone), self.share_left(name)):
             return True
         # what seems to work goes before what does not
@@ -431,9 +439,10 @@ class ChangeJudge:
     def _is_less_likely_than(self, way_back: "ChangeJudge") -> bool:
         """Tell whether the training images speak for the change back, and it was chosen there."""
         own, back = self._few_numbers(), way_back._few_numbers()
-        if own is None or back is None or not back.terms:
+        # brightness is undone by brightness, to which a network would add what it learns badly
+        if own is None or back is None or back.terms <= BRIGHTNESS:
             return False
-        undone = way_back.plainest_of_the_nearest({RESTORED})
+        undone = way_back.plainest_of_the_nearest(NETWORKS)
         return undone in PLAIN and back.evidence >= own.evidence + SURELY_LIKELIER
 
     def _follows_chance(self, name: str) -> bool:
@@ -467,7 +476,7 @@ class ChangeJudge:
         """Return what the change leaves that was chosen before a network; None by too few groups to tell."""
         if not self._nearness.known:
             return None
-        return self.share_left(self.plainest_of_the_nearest({RESTORED}))
+        return self.share_left(self.plainest_of_the_nearest(NETWORKS))
 
     def plainest_of_the_nearest(self, without: Collection[str] = ()) -> str:
         """Return a plain candidate where one is as near to real images of the target as any, else the nearest."""
@@ -492,14 +501,14 @@ class ChangeJudge:
                 return name
         return nearest
 
-    def _undoes_drawn_cells(self) -> bool:
-        """Tell whether the network of this direction learnt from cells that were drawn to respond."""
-        return self._restored is not None and self._restored.undoes is None
+    def nearest_network(self) -> str:
+        """Return which of the networks that were trained makes images nearest to real ones."""
+        return min(self.networks, key=lambda name: self.scores[name].nearness or 0.0)
 
     def _tells_cells_apart(self, name: str) -> bool:
         """Tell whether a network that learnt from drawn cells comes as near as a candidate that is not plain."""
-        restored, nearest = self._distances.get(RESTORED), self._distances[name]
-        if name in PLAIN or not (self._nearness.known and self._undoes_drawn_cells()):
+        restored, nearest = self._distances.get(RESTORED_CELLS), self._distances[name]
+        if name in PLAIN or not self._nearness.known:
             return False
         return bool(restored and nearest and np.mean(restored.drawn <= nearest.drawn) >= AS_NEAR)
 

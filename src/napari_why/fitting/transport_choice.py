@@ -35,7 +35,9 @@ from napari_why.fitting.change_judge import (
     CANDIDATES,
     CELLS,
     FEWEST,
+    NETWORKS,
     RESTORED,
+    RESTORED_CELLS,
     ChangeJudge,
 )
 from napari_why.fitting.nearness import AS_NEAR, Grouped, Looks
@@ -43,7 +45,6 @@ from napari_why.model.classifier import Classifier
 from napari_why.transport import Choice, ClassMaps, ClassTransport, Mass
 from napari_why.transport.back_translation import (
     Draw,
-    RestoringNetwork,
     RestoringOptions,
     fit_restoring_network,
 )
@@ -60,8 +61,8 @@ TRAINING_IMAGES_PER_CLASS = 64
 # What a restoring network learns from: as many pixels as the transport is fitted on.
 MOST_TRAINING_IMAGES = 256
 TRAINING_PIXELS = MOST_TRAINING_IMAGES * 64**2
-# Of a direction: making ready, judging each candidate, putting channels back.
-STEPS = len(CANDIDATES) + 1
+# Of a direction: making ready, judging each candidate but the networks, which come later, and choosing.
+STEPS = 1 + len(CANDIDATES) - len(NETWORKS) + 1
 # Above this share of responding cells they might as well be all: no more is known of a hundred cells.
 NEARLY_ALL_CELLS = 0.9
 # Of a window that a restoring network is trained on: more than it sees around a pixel.
@@ -165,6 +166,7 @@ class TransportChooser:
             for direction, judge in judges.items():
                 if self._restore(judge, ways_back.get(direction[::-1]), known):
                     choices[direction] = judge.choose(judges.get(direction[::-1]))
+                    self._keep_network(judge, choices[direction])
             self._keep_cells(judges, choices)
             self.complete = True
         self.on_event(Finished(partial=not self.complete))
@@ -185,18 +187,20 @@ class TransportChooser:
         if self.pixel_maps is None or min(len(real), len(sources)) < FEWEST_RESTORED:
             return False
         moved = judge.move_back(real, way_back)
-        nearest: RestoringNetwork | None = None
         options = RestoringOptions(steps=self.restoring_steps, widths=RESTORING_WIDTHS)
         scales = self.pixel_maps.maps.get((judge.source, judge.target, "coarse_to_fine"))
         shares = scales.shares if isinstance(scales, CoarseToFineMap) else ()
         # what is moved as a whole can be moved by other versions of the same, to see how sure it is
-        undone: list[tuple[Draw, tuple[ChangeKind, Mass] | None]] = [
-            (lambda _: moved, (way_back.kind, way_back.mass))
+        undone: list[tuple[str, Draw, tuple[ChangeKind, Mass] | None]] = [
+            (RESTORED, lambda _: moved, (way_back.kind, way_back.mass))
         ]
         # cells that respond on the way back, of which the network is to see images
         back = judge.target, judge.source
-        undone += [(draw, None) for draw in self._draws_of_cells(real, sources, judge.locked, back)]
-        for draw, undoes in undone:
+        draws = self._draws_of_cells(real, sources, judge.locked, back)
+        # of few wells nobody could tell whether only some responded, so it would never be taken
+        if judge.knows_chance:
+            undone += [(RESTORED_CELLS, draw, None) for draw in draws]
+        for name, draw, undoes in undone:
             _stop_if(self.cancelled)
             network = fit_restoring_network(
                 _cut(real),
@@ -216,11 +220,7 @@ class TransportChooser:
                 (network, 0.5),
                 (network.corrected(_cut(sources), _cut(real), shares=shares), 1 - AS_NEAR),
             ):
-                if judge.try_map(RESTORED, tried, needs):
-                    nearest = tried
-        if nearest is None:
-            return False
-        self.pixel_maps = self.pixel_maps.with_map(judge.source, judge.target, nearest)
+                judge.try_map(name, tried, needs)
         return True
 
     def _draws_of_cells(
@@ -271,9 +271,17 @@ class TransportChooser:
             back = direction[::-1]
             if back in judges and _are_nearest(found[CELLS]):
                 choices[back] = judges[back].choose(judges[direction], part_responded=True)
+                self._keep_network(judges[back], choices[back])
         for direction, found in told.items():
             choice = choices[direction]
             choices[direction] = replace(choice, scores={**(choice.scores or {}), **found})
+
+    def _keep_network(self, judge: "ChangeJudge", choice: Choice) -> None:
+        """Keep the network that was chosen, or the nearer one where none was: a direction has room for one."""
+        chosen = (choice.scores or {}).get("chosen change")
+        if judge.networks and self.pixel_maps is not None:
+            kept = judge.networks[chosen if chosen in NETWORKS else judge.nearest_network()]
+            self.pixel_maps = self.pixel_maps.with_map(judge.source, judge.target, kept)
 
     def _but_the_end(self, event: Event) -> None:
         """Pass an event on; that of the end comes once, from here."""
@@ -328,7 +336,7 @@ class TransportChooser:
         with steps.step():
             judge = ChangeJudge(looks, held_out[source], held_out[target], source, target)
         for name in CANDIDATES:
-            if name != RESTORED:
+            if name not in NETWORKS:
                 with steps.step():
                     judge.try_candidate(name)
         return judge

@@ -337,17 +337,15 @@ def fit_class_maps(
     for source, target in directions:
         pair = images[source], images[target]
         scales = fit_coarse_to_fine(*pair, locked, seed=seed) if _large_enough(pair[0]) else None
-        found: list[PixelMap | None] = [
-            GreyLevelCurve.fit(*pair, free, seed=seed),
-            ParametricMap.fit(
-                *pair,
-                locked,
-                groups=(groups[source], groups[target]),
-                cancelled=cancelled,
-                each_channel=lambda: on_event(Advanced(next(done))),
-            ),
-            scales,
-        ]
+        few = ParametricMap.fit(
+            *pair,
+            locked,
+            groups=(groups[source], groups[target]),
+            cancelled=cancelled,
+            each_channel=lambda: on_event(Advanced(next(done))),
+        )
+        curved = _find_curved(few, free)
+        found: list[PixelMap | None] = [GreyLevelCurve.fit(*pair, curved, seed=seed), few, scales]
         if cancelled():
             on_event(Finished(partial=True))
             return None
@@ -360,7 +358,7 @@ def fit_class_maps(
             for _ in range(CURVE_REPLICATES)
         ]
         replicates[(source, target, "curve")] = tuple(
-            GreyLevelCurve.fit(first, second, free, seed=seed) for first, second in resampled
+            GreyLevelCurve.fit(first, second, curved, seed=seed) for first, second in resampled
         )
         if scales is not None and min(map(len, pair)) >= FEWEST_DRAWN:
             drawn = tuple(
@@ -373,6 +371,16 @@ def fit_class_maps(
         on_event(Advanced(next(done)))
     on_event(Finished(partial=False))
     return ClassMaps(crops.classes, maps, replicates)
+
+
+def _find_curved(few: ParametricMap | None, free: list[int]) -> list[int]:
+    """Return the channels that a curve is fitted to; in others it would follow what wells differ by.
+
+    Where few numbers tell of a change in some of the free channels, these; where they tell of none in any, or
+    nothing was fitted, all, for none is likelier than another.
+    """
+    changed = [] if few is None else [one.channel for one in few.changes if one.terms]
+    return changed or free
 
 
 def _shrink(
