@@ -198,6 +198,9 @@ METHODS: Mapping[str, Row] = MappingProxyType(
         "transport-by-few-numbers": NetworkMethod("locked", "transport", {"change": "parametric"}),
         "transport-by-scales": NetworkMethod("locked", "transport", {"change": "coarse_to_fine"}),
         "transport-by-latents": NetworkMethod("locked", "transport", {"change": "latent"}),
+        "transport-by-back-translation": NetworkMethod(
+            "locked", "transport", {"change": "back_translated"}
+        ),
         "transport-of-cam-net": NetworkMethod("locked", "transport", explained="cam-net"),
         "transport-of-resnext50": NetworkMethod("locked", "transport", explained="resnext50"),
     }
@@ -214,6 +217,7 @@ ON_REQUEST = (
     "transport-by-few-numbers",
     "transport-by-scales",
     "transport-by-latents",
+    "transport-by-back-translation",
     "transport-of-cam-net",
     "transport-of-resnext50",
 )
