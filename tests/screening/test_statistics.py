@@ -142,6 +142,19 @@ def test_the_interval_of_all_plates_holds_the_truth_as_often_as_it_says(negative
     assert np.mean([one.value for one in found]) == pytest.approx(-0.5 - alone, abs=0.12)
 
 
+@pytest.mark.parametrize("at_once", [1, 500])
+def test_draws_measured_a_few_at_a_time_are_those_measured_together(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    rng = np.random.default_rng(0)
+    wells = rng.normal(0, 1, 16), rng.normal(5, 1, 12)
+    plates = list("ab" * 8), list("aab" * 4)
+    together = separate(*wells, draws=60), separate_plates(*wells, plates, draws=60)
+    monkeypatch.setattr("napari_why.screening.statistics.assay.DRAWN_AT_ONCE", at_once)
+    assert (separate(*wells, draws=60), separate_plates(*wells, plates, draws=60)) == together
+    assert all(one.low < one.value < one.high for found in together for one in found)
+
+
 def test_all_plates_by_hand():
     negative, positive = np.array([-1.0, 1, 9, 11, 30]), np.array([4.0, 6, 15, 32])
     found = separate_plates(negative, positive, (list("aabbc"), list("aabc")), draws=9)

@@ -1,6 +1,6 @@
 """How far controls stand apart: Z', SSMD and their robust forms, with intervals over wells."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,8 @@ FEW = 8
 FEWEST_FREE = 2
 # Share of the draws that a measure has to be defined for.
 MOST_DRAWS = 0.9
+# Wells of samples that are measured together, 2 MB: of thousands of controls all draws would fill hundreds.
+DRAWN_AT_ONCE = 2**18
 # Ends of a 95 % interval, in per cent.
 ENDS = (2.5, 97.5)
 
@@ -264,11 +266,15 @@ def separate_plates(
     rng = np.random.default_rng(seed)
     pools = (_stretch(negative, codes[0]), _stretch(way, codes[1]))
     draws = draws if few >= FEWEST_FOR_INTERVAL else 0
-    drawn, other = _draw(rng, pools, (len(codes[0]), len(codes[1])), draws)
-    # deviations about the mean of all have the error of the centres in them
-    error = _centre(drawn, codes[0], len(names))[..., codes[1]] if within else 0.0
-    other = way.mean() + other - error
-    samples = (_pool(drawn, codes[0]), _pool(other, codes[1]) + other.mean(axis=-1, keepdims=True))
+
+    def pool(drawn: Values, other: Values) -> tuple[Values, Values]:
+        # deviations about the mean of all have the error of the centres in them
+        error = _centre(drawn, codes[0], len(names))[..., codes[1]] if within else 0.0
+        other = way.mean() + other - error
+        return _pool(drawn, codes[0]), _pool(other, codes[1]) + other.mean(axis=-1, keepdims=True)
+
+    drawn = _draw(rng, pools, (len(codes[0]), len(codes[1])), draws)
+    samples = (pool(*some) for some in drawn)
     groups = (_pool(negative, codes[0]), _pool(way, codes[1]) + way.mean())
     if not all(map(len, groups)):
         note = "not defined: too few wells more than plates"
@@ -278,13 +284,15 @@ def separate_plates(
 
 def _draw(
     rng: np.random.Generator, pools: tuple[Values, Values], sizes: tuple[int, int], draws: int
-) -> tuple[Values, Values]:
-    """Return samples with replacement of two pools, (draws, n) and (draws, m)."""
-    drawn = tuple(np.empty((draws, size)) for size in sizes)
-    for number in range(draws):
-        for pool, sample in zip(pools, drawn, strict=True):
-            sample[number] = rng.choice(pool, sample.shape[1])
-    return drawn[0], drawn[1]
+) -> Iterator[tuple[Values, Values]]:
+    """Yield samples with replacement of two pools, (d, n) and (d, m), until there are ``draws``."""
+    at_once = max(1, DRAWN_AT_ONCE // sum(sizes))
+    for start in range(0, draws, at_once):
+        drawn = tuple(np.empty((min(at_once, draws - start), size)) for size in sizes)
+        for samples in zip(*drawn, strict=True):
+            for pool, sample in zip(pools, samples, strict=True):
+                sample[:] = rng.choice(pool, len(sample))
+        yield drawn[0], drawn[1]
 
 
 def _centre(values: Values, codes: NDArray[np.int64], count: int) -> Values:
@@ -314,10 +322,17 @@ def _stretch(values: Values, codes: NDArray[np.int64]) -> Values:
 
 
 def _measure(
-    groups: tuple[Values, Values], samples: tuple[Values, Values], few: int, counted: str
+    groups: tuple[Values, Values],
+    samples: Iterable[tuple[Values, Values]],
+    few: int,
+    counted: str,
 ) -> list[Separation]:
     """Return every measure, with the interval of the drawn samples; ``counted`` says of how many wells."""
     found = []
+    of_samples: dict[str, list[Values]] = {name: [] for name in MEASURES}
+    for some in samples:
+        for name, measured in of_samples.items():
+            measured.append(OF_SAMPLES[name](*some))
     for name, statistic in MEASURES.items():
         value = statistic(*groups)
         if value is None:
@@ -325,7 +340,7 @@ def _measure(
             note = f"not defined: {wells} wells, or no spread or distance"
             found.append(Separation(name, float("nan"), note=note))
             continue
-        every = OF_SAMPLES[name](*samples)
+        every = np.concatenate([*of_samples[name], np.empty(0)])
         drawn = every[~np.isnan(every)]
         # draws of the same well again and again have no spread; of the others alone it would be too narrow
         if not len(drawn) or len(drawn) < len(every) * MOST_DRAWS:
