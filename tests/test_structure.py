@@ -93,7 +93,7 @@ def test_files_are_few_and_say_why(structure: ModuleType, modules: dict[str, obj
     # a fit, once two such files: its options, its steps, finishing it, its card, what is left out, the second
     # network, held-out metrics; where random numbers come from; the search for a change in few numbers;
     # the garbage collector of all threads
-    assert lines.files <= 425
+    assert lines.files <= 426
     assert lines.imports / lines.code < 0.1
     assert lines.comments / lines.code > 0.045
 

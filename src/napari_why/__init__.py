@@ -7,9 +7,9 @@ The public names below are imported on first use, so that ``import napari_why`` 
 """
 
 import sys
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from napari_why.core.late_imports import import_late
 from napari_why.core.torch_loading import load_torch_libraries
 
 if TYPE_CHECKING:  # for editors and type checkers, which read no table and call no __getattr__
@@ -127,17 +127,14 @@ _PUBLIC = {
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "__version__":
-        value: Any = _read_version()
-    elif name in _PUBLIC:
-        if _PUBLIC[name] != "napari_why.images" and "torch" not in sys.modules:
+if not TYPE_CHECKING:  # else type checkers would believe in every name
+
+    def __getattr__(name: str) -> Any:
+        if name == "__version__":
+            return globals().setdefault(name, _read_version())
+        if _PUBLIC.get(name) not in (None, "napari_why.images") and "torch" not in sys.modules:
             load_torch_libraries()
-        value = getattr(import_module(_PUBLIC[name]), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value  # the next look-up finds it at once
-    return value
+        return import_late(__name__, _PUBLIC, name)
 
 
 def _read_version() -> str:

@@ -7,8 +7,9 @@ row, a point and its image. Whoever shows more than layers listens to its signal
 Each name is imported when it is asked for: a dock is opened without what its pages need later.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from napari_why.core.late_imports import import_late
 
 if TYPE_CHECKING:  # for editors and type checkers, which read no table and call no __getattr__
     from napari_why.sessions.attribution import IMAGES_GIVEN as IMAGES_GIVEN
@@ -36,29 +37,29 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.sessions.viewer_state import state_of as state_of
 
 _PUBLIC = {
-    "IMAGES_GIVEN": "attribution",
-    "AttributionSession": "attribution",
-    "Compared": "attribution",
-    "CounterfactualSession": "counterfactual",
-    "ExplanationSession": "explanation",
-    "Finding": "explanation",
-    "Host": "explanation",
-    "Subject": "explanation",
-    "ImageChoice": "image_choice",
-    "assign_layers": "image_choice",
-    "find_raw_layers": "image_choice",
-    "shown_plane": "image_choice",
-    "MOST_OPENED": "image_opener",
-    "ImageOpener": "image_opener",
-    "LatentSession": "latent_space",
-    "LatentView": "latent_space",
-    "LayerChange": "layers_in_viewer",
-    "Pause": "layers_in_viewer",
-    "MadeResult": "results_on_show",
-    "ResultsOnShow": "results_on_show",
-    "results_of": "results_on_show",
-    "ViewerState": "viewer_state",
-    "state_of": "viewer_state",
+    "IMAGES_GIVEN": ".attribution",
+    "AttributionSession": ".attribution",
+    "Compared": ".attribution",
+    "CounterfactualSession": ".counterfactual",
+    "ExplanationSession": ".explanation",
+    "Finding": ".explanation",
+    "Host": ".explanation",
+    "Subject": ".explanation",
+    "ImageChoice": ".image_choice",
+    "assign_layers": ".image_choice",
+    "find_raw_layers": ".image_choice",
+    "shown_plane": ".image_choice",
+    "MOST_OPENED": ".image_opener",
+    "ImageOpener": ".image_opener",
+    "LatentSession": ".latent_space",
+    "LatentView": ".latent_space",
+    "LayerChange": ".layers_in_viewer",
+    "Pause": ".layers_in_viewer",
+    "MadeResult": ".results_on_show",
+    "ResultsOnShow": ".results_on_show",
+    "results_of": ".results_on_show",
+    "ViewerState": ".viewer_state",
+    "state_of": ".viewer_state",
 }
 
 __all__ = [*sorted(_PUBLIC)]
@@ -67,11 +68,7 @@ __all__ = [*sorted(_PUBLIC)]
 if not TYPE_CHECKING:  # else type checkers would believe in every name
 
     def __getattr__(name: str) -> Any:
-        if name not in _PUBLIC:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-        globals()[name] = value  # the next look-up finds it at once
-        return value
+        return import_late(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:

@@ -3,8 +3,9 @@
 Each name is imported when it is asked for: a scene is rendered without what makes data sets.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from napari_why.core.late_imports import import_late
 
 if TYPE_CHECKING:  # for editors and type checkers, which read no table and call no __getattr__
     from napari_why.simulation.effects import CLASSES as CLASSES
@@ -28,25 +29,25 @@ if TYPE_CHECKING:  # for editors and type checkers, which read no table and call
     from napari_why.simulation.simulated_sets import simulate_to_folder as simulate_to_folder
 
 _PUBLIC = {
-    "CLASSES": "effects",
-    "EFFECT_CLASSES": "effects",
-    "EFFECT_PAIRS": "effects",
-    "EFFECTS": "effects",
-    "PLANTED_EFFECTS": "planted_effects",
-    "change_image": "planted_effects",
-    "PlantedTile": "planted_rendering",
-    "PlantedImages": "planting",
-    "PlantOptions": "planting",
-    "plant": "planting",
-    "plant_to_folder": "planting",
-    "Camera": "scenes",
-    "EffectScene": "scenes",
-    "PairScene": "scenes",
-    "SimulatedScene": "scenes",
-    "effect_scenes": "simulated_sets",
-    "simulate": "simulated_sets",
-    "simulate_effect": "simulated_sets",
-    "simulate_to_folder": "simulated_sets",
+    "CLASSES": ".effects",
+    "EFFECT_CLASSES": ".effects",
+    "EFFECT_PAIRS": ".effects",
+    "EFFECTS": ".effects",
+    "PLANTED_EFFECTS": ".planted_effects",
+    "change_image": ".planted_effects",
+    "PlantedTile": ".planted_rendering",
+    "PlantedImages": ".planting",
+    "PlantOptions": ".planting",
+    "plant": ".planting",
+    "plant_to_folder": ".planting",
+    "Camera": ".scenes",
+    "EffectScene": ".scenes",
+    "PairScene": ".scenes",
+    "SimulatedScene": ".scenes",
+    "effect_scenes": ".simulated_sets",
+    "simulate": ".simulated_sets",
+    "simulate_effect": ".simulated_sets",
+    "simulate_to_folder": ".simulated_sets",
 }
 
 __all__ = [*sorted(_PUBLIC)]
@@ -55,11 +56,7 @@ __all__ = [*sorted(_PUBLIC)]
 if not TYPE_CHECKING:  # else type checkers would believe in every name
 
     def __getattr__(name: str) -> Any:
-        if name not in _PUBLIC:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-        globals()[name] = value  # the next look-up finds it at once
-        return value
+        return import_late(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:
