@@ -11,7 +11,7 @@ not linear gets a gradient of its own, that of the rule, so that one backward pa
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial, reduce
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,8 +54,8 @@ ELEMENTWISE = {"relu", "relu6", "leaky_relu", "prelu", "elu", "celu", "selu", "g
 }
 # Share of the values below which their difference is rounding of float64, as is then the quotient
 NEAR = 1e-9
-# share of inputs and outputs below which a difference of the inputs takes float64: above it the rounding of the
-# outputs, 6e-8 of them or of the inputs, puts a quotient off by 2e-6, and few of the pairs are nearer
+# share of input and output below which a difference of inputs takes float64: above it the rounding of outputs,
+# 6e-8 of them or of the inputs, puts a quotient off by 2e-6, and few of the pairs are nearer
 UNSURE = 1 / 16
 # beside the image: below any value, and far enough from the largest float64 to be reckoned with
 LOWEST = -1e100
@@ -137,8 +137,8 @@ def _rescale(operation: Operation, reference: Operation) -> Tensor:
     quotient = (reached - before) / way
     if operation.name == "relu":  # exact: its outputs are 0 or the inputs
         return torch.where(way == 0, (x > 0).to(x.dtype), quotient)
-    largest = reduce(torch.maximum, (each.abs() for each in (x, start, reached, before)))
-    unsure = way.abs() <= UNSURE * largest
+    # of the image's numbers: where the reference's are much larger, nothing cancels
+    unsure = way.abs() <= x.abs().add_(reached.abs()).mul_(UNSURE)
     if unsure.any():
         quotient[unsure] = _rescale_in_float64(operation, x[unsure], start[unsure])
     return quotient
