@@ -55,7 +55,7 @@ ELEMENTWISE = {"relu", "relu6", "leaky_relu", "prelu", "elu", "celu", "selu", "g
 # Share of the values below which their difference is rounding of float64, as is then the quotient
 NEAR = 1e-9
 # share of input and output below which a difference of inputs takes float64: above it the rounding of outputs,
-# 6e-8 of them or of the inputs, puts a quotient off by 2e-6, and few of the pairs are nearer
+# 6e-8 of them or of the inputs, puts a quotient off by some 2e-6
 UNSURE = 1 / 16
 # beside the image: below any value, and far enough from the largest float64 to be reckoned with
 LOWEST = -1e100
