@@ -28,6 +28,7 @@ from typing import Any
 import pandas as pd
 import torch
 from classifiers import measure
+from torch import Tensor, nn
 
 import napari_why as why
 from napari_why.datasets.image_store import ImageStore
@@ -37,6 +38,8 @@ from napari_why.fitting.lock_test import can_lock, lock_test
 from napari_why.model.classifier import Classifier
 from napari_why.networks import Network, build_network
 from napari_why.networks.iresnet import IResNet
+from napari_why.networks.modules import ActNorm
+from napari_why.networks.network import TrainingPass
 from napari_why.training import Examples, examples_of, train_network
 from napari_why.training.examples import MEMORY_SHARE
 
@@ -101,9 +104,25 @@ def keep_layout(network: Network) -> None:
 
 
 def compile_passes(network: Network) -> None:
-    """Compile what a training step runs of the network, when it first runs."""
-    # in place of the method, since nn.Module.compile compiles forward alone, which no training calls
-    network.__dict__["training_pass"] = torch.compile(network.training_pass)
+    """Compile what a training step runs of the network, once a first batch has set what batches set."""
+    plain = network.training_pass
+
+    def run_first(x: Tensor) -> TrainingPass:
+        found = plain(x)
+        for norm in [module for module in network.modules() if isinstance(module, ActNorm)]:
+            # set by now, and not to be asked about in each pass, which would break the graph
+            norm.train(mode=False)
+            norm.__dict__["train"] = partial(_stay, norm)
+        # in place of the method, since nn.Module.compile compiles forward alone, which no training calls
+        network.__dict__["training_pass"] = torch.compile(plain)
+        return found
+
+    network.__dict__["training_pass"] = run_first
+
+
+def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
+    del mode
+    return module
 
 
 def changes(epochs: int, size: int) -> list[Change]:

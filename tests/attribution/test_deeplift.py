@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from napari_why.attribution import METHODS
+from napari_why.core import events
 from napari_why.core.devices import copy_in_float64
 from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.networks import wrap
@@ -162,10 +163,101 @@ def test_a_maximum_equals_its_gradient_averaged_over_the_way(small_network, opti
     torch.testing.assert_close(found.maps, expected[0], atol=5e-3, rtol=5e-3)
 
 
+@pytest.mark.parametrize("layout", ["transposed", "cropped", "channels last"])
+def test_a_maximum_is_found_however_maps_lie_in_memory(small_network, layout: str) -> None:
+    change = {
+        "transposed": lambda x: x.transpose(2, 3),
+        "cropped": lambda x: x[:, :, 1:, 2:],
+        "channels last": lambda x: x.to(memory_format=torch.channels_last),
+    }[layout]
+
+    class Pooled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            maps = change(x)
+            return functional.max_pool2d(maps.contiguous() if self.anew else maps, 3, 2, 1)
+
+    network = small_network(Pooled(), 2)
+    x = torch.randn(1, 2, 8, 10, generator=torch.Generator().manual_seed(0))
+    maps = []
+    for network.encoder.anew in (False, True):
+        maps.append(deeplift(network, x, 0, baseline="blur", blur_sigma=1.0).maps)
+    assert maps[0].abs().max() > 1e-3
+    torch.testing.assert_close(*maps)
+
+
+class Unseen(nn.Module):
+    """What autograd has no record of, and products with and without a constant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            u = self.conv(x)
+        v = torch.mul(u, other=0.5) * (u * u + 3) / (1 + u.square())
+        return -v + torch.div(u, 0.25, rounding_mode="floor").square() * 0 + u / 3
+
+
+def test_multipliers_pass_where_a_network_asks_for_no_gradients(small_network) -> None:
+    network = small_network(Unseen(), 4).double()
+    x = torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    found = deeplift(network, x, 0)
+    assert found.maps.abs().max() > 1e-3
+    assert found.gap < 1e-7  # products and quotients of the image by quadrature
+
+
+@pytest.mark.parametrize(
+    "function", [torch.sigmoid, functional.elu, functional.gelu, functional.softplus, torch.relu]
+)
+@pytest.mark.parametrize("distance", [0.0, 1e-6, 1e-3, 1.0])
+def test_quotients_of_small_differences_are_no_rounding(
+    small_network, function, distance: float
+) -> None:
+    """Of pairs as near as float32 tells them apart the multiplier is that of float64."""
+
+    class Applied(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return function(x)
+
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(1, 2, 16, 16, generator=generator)
+    x = start + distance * torch.randn(start.shape, generator=generator)
+    network = small_network(Applied(), 2)
+    found = deeplift(network, x, 1, baseline="zero", raw_zero=start).maps
+    # the same float32 numbers, so that their differences are the same
+    double = copy_in_float64(network)
+    expected = deeplift(double, x.double(), 1, baseline="zero", raw_zero=start.double()).maps
+    # slopes beside an extremum are as near to 0 as rounding: of the largest, then
+    largest = expected.abs().max().item()
+    torch.testing.assert_close(found.double(), expected, atol=1e-5 * largest, rtol=0)
+
+
+def test_steps_are_those_of_the_network(small_network) -> None:
+    network = small_network(nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 1)), 4)
+    told: list[object] = []
+    deeplift(network, torch.ones(1, 2, 8, 8), 0, on_event=told.append)
+    assert isinstance(told[0], events.Started)
+    assert [event.done for event in told[1:]] == list(range(1, told[0].total + 1))
+    assert told[0].total >= 5  # convolutions, rectifier, pooling, head
+
+
 def test_at_the_reference_itself_nothing_is_explained(case) -> None:
     found = deeplift(case("iresnet").network, torch.zeros_like(case("iresnet").x), 0)
     assert not found.maps.any()
     assert found.gap == 0
+
+
+@pytest.mark.parametrize("longer", [False, True])
+def test_a_way_that_ends_sooner_is_refused(small_network, longer: bool) -> None:
+    class Branching(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.relu() if bool((x > 0).any()) == longer else x
+
+    network = nn.Sequential(Branching())  # nothing comes behind
+    network.use = small_network(nn.Identity(), 2).use
+    with pytest.raises(UnsupportedNetworkError, match="the end"):
+        deeplift(network, torch.ones(1, 2, 1, 1).flatten(1), 0)
 
 
 def test_another_way_for_the_reference_is_refused(small_network) -> None:

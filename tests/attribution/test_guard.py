@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from napari_why.attribution import METHODS, explaining
+from napari_why.attribution.guard import LARGE
 from napari_why.core.errors import UnsupportedNetworkError
 
 
@@ -102,6 +103,45 @@ def test_notices_a_hook_that_was_left_behind(small_network) -> None:
         explaining(network),
     ):
         network.encoder.register_forward_hook(lambda *_: None)
+
+
+def large(small_network, dtype: torch.dtype = torch.float32):
+    """A network whose first kernel has more values than are compared one by one, laid out channels last."""
+    network = (
+        small_network(nn.Conv2d(2, 300, 3), 300).to(dtype).to(memory_format=torch.channels_last)
+    )
+    assert network.encoder.weight.numel() > LARGE
+    assert not network.encoder.weight.is_contiguous()
+    return network
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_notices_one_value_of_many(small_network, dtype: torch.dtype) -> None:
+    network = large(small_network, dtype)
+    with (
+        pytest.raises(UnsupportedNetworkError, match=r"values of encoder\.weight"),
+        explaining(network),
+    ):
+        value = network.encoder.weight.data[123, 1, 2, 0]
+        value.copy_(torch.nextafter(value, torch.ones_like(value)))
+
+
+def test_values_that_stay_may_be_laid_out_anew_and_be_no_numbers(small_network) -> None:
+    network = large(small_network)
+    network.encoder.weight.data[5, 0, 0, 0] = torch.nan
+    with explaining(network):
+        network.encoder.weight.data = network.encoder.weight.data.contiguous()
+    assert network.encoder.weight.isnan().sum() == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_flags_that_were_set_meanwhile_are_put_back(small_network, training: bool) -> None:
+    network = small_network(nn.Conv2d(2, 4, 3), 4).train(training).requires_grad_(training)
+    with explaining(network):
+        network.encoder.train(not training)
+        network.linear.bias.requires_grad_(not training)
+    assert {module.training for module in network.modules()} == {training}
+    assert {item.requires_grad for item in network.parameters()} == {training}
 
 
 class Wavering(nn.Module):

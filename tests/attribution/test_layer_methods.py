@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from napari_why.attribution import METHODS
 from napari_why.attribution.class_activation_maps import spread_to_pixels
 from napari_why.core.errors import ParameterError
-from napari_why.networks import build_network
+from napari_why.networks import build_network, wrap
 from napari_why.networks.convolutional import CamNet
 
 cam, grad_cam = METHODS["cam"].function, METHODS["grad_cam"].function
@@ -115,6 +115,25 @@ def test_grad_cam_equals_captum(case) -> None:
     torch.testing.assert_close(
         ours.joint, spread_to_pixels(theirs[0].detach(), x.shape[-2:])[0], atol=1e-7, rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("layer", ["0", "encoder"])
+def test_the_encoder_remembers_a_pass_where_a_gradient_goes_through_it(layer: str) -> None:
+    class Watching(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append((len(x), torch.is_grad_enabled()))
+            return super().forward(x)
+
+    seen: list[tuple[int, bool]] = []
+    encoder = nn.Sequential(nn.Conv2d(2, 4, 3), Watching(4, 4, 3))
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
+    network = wrap(encoder, head, input_channels=2, classes=2, layers=["0"], size=8)
+    network.freeze()
+    seen.clear()
+    found = grad_cam(network, torch.ones(1, 2, 8, 8), 1, layer=layer)
+    assert found.joint.any()
+    # the image with and without each channel, and the image alone once more, to see whether logits differ
+    assert seen == [(3, layer == "0"), (1, False)]
 
 
 def test_layers_are_asked_for_by_name(shipped) -> None:

@@ -76,16 +76,24 @@ def gradients_of_layers(
     UnsupportedNetworkError
         The logits by way of the feature maps are not the plain ones.
     """
-    # the head runs on the maps that are differentiated, so the gradient is of this very forward pass
-    with torch.no_grad():
-        plain = network(x)
-    leaf = x.detach().clone().requires_grad_()
+    last = network.layer_names[-1]
+    # of the last layer alone no gradient goes through the encoder, which then is to remember nothing
+    through_encoder = set(names) != {last}
+    leaf = x.detach().clone().requires_grad_(through_encoder)
+    # a user's own modules are watched by hooks
+    with torch.set_grad_enabled(through_encoder), network.use.passing():
+        maps = network.feature_maps(leaf)
+    if not through_encoder:
+        maps[last] = maps[last].detach().requires_grad_()
     with torch.enable_grad():
-        with network.use.passing():  # a user's own modules are watched by hooks
-            maps = network.feature_maps(leaf)
-        logits = network.head(maps[network.layer_names[-1]])
+        # the head runs on the maps that are differentiated, so the gradient is of this very forward pass
+        logits = network.head(maps[last])
         gradients = torch.autograd.grad(logits[:, target].sum(), [maps[name] for name in names])
-    check_same_logits(plain, logits, "by way of the feature maps")
+    # all images go the same way, and one tells; other processors round otherwise for another number of images
+    looked_at = x[:1] if x.is_cpu else x
+    with torch.no_grad():
+        plain = network(looked_at)
+    check_same_logits(plain, logits[: len(plain)], "by way of the feature maps")
     return {
         name: LayerGradients(maps[name].detach(), gradient, logits.detach())
         for name, gradient in zip(names, gradients, strict=True)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +14,9 @@ from napari_why.core.errors import UnsupportedNetworkError
 from napari_why.networks.network import Network
 
 HOOKED_TOLERANCE = 1e-5  # relative; the order of float32 sums may differ between kernels
+# values from which on numpy compares bytes sooner than torch values: five times as soon for a million
+LARGE = 4096
+WHOLE_NUMBERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes a value
 
 
 @contextmanager
@@ -60,15 +64,23 @@ def explaining(
 
 @contextmanager
 def _unchanged(network: Network) -> Iterator[None]:
-    # evaluation mode: dropout and batch statistics would explain another function each time
     before = _Snapshot.of(network)
-    network.eval().requires_grad_(False)
+    # evaluation mode: dropout and batch statistics would explain another function each time. Asked for
+    # where it is missing alone: walks over all modules take as long as a small network's gradient
+    if any(before.training.values()):
+        network.eval()
+    if any(before.trainable.values()):
+        network.requires_grad_(False)
     try:
         yield
     finally:
+        # what is there now is looked at and not kept: a copy would be as large as the network
+        now = _Snapshot.of(network, keep=lambda value: value)
         # flags were changed here, on purpose; everything else must have stayed by itself
-        before.restore_flags(network)
-        changed = before.differences(network)
+        if (now.training, now.trainable) != (before.training, before.trainable):
+            before.restore_flags(network)
+            now = _Snapshot.of(network, keep=lambda value: value)
+        changed = before.differences(now)
         if changed:  # the first five say where to look; there may be hundreds
             raise UnsupportedNetworkError(
                 f"explaining changed the network {network.name}: {', '.join(changed[:5])}; "
@@ -114,16 +126,20 @@ class _Snapshot:
     holdings: dict[str, dict[str, Any]]
 
     @classmethod
+    @torch.no_grad()
     def of(cls, network: nn.Module, keep: Callable[[Tensor], Tensor] = torch.clone) -> "_Snapshot":
+        # one walk for modules, one for parameters, one for buffers (those of no state dictionary too)
+        modules, parameters = dict(network.named_modules()), dict(network.named_parameters())
+        tensors = {**parameters, **dict(network.named_buffers())}
         return cls(
-            {name: keep(value.detach()) for name, value in _tensors(network).items()},
-            {name: module.training for name, module in network.named_modules()},
-            {name: item.requires_grad for name, item in network.named_parameters()},
+            {name: keep(value) for name, value in tensors.items()},
+            {name: module.training for name, module in modules.items()},
+            {name: item.requires_grad for name, item in parameters.items()},
             {
                 name: None if item.grad is None else keep(item.grad)
-                for name, item in network.named_parameters()
+                for name, item in parameters.items()
             },
-            _holdings(network),
+            {name: _holdings(module) for name, module in modules.items()},
         )
 
     def restore_flags(self, network: nn.Module) -> None:
@@ -132,10 +148,8 @@ class _Snapshot:
         for name, item in network.named_parameters():
             item.requires_grad_(self.trainable.get(name, item.requires_grad))
 
-    def differences(self, network: nn.Module) -> list[str]:
+    def differences(self, now: "_Snapshot") -> list[str]:
         """Return names of what is not as it was."""
-        # what is there now is looked at and not kept: a copy would be as large as the network
-        now = _Snapshot.of(network, keep=lambda value: value)
         changed = [
             f"the values of {name}"
             for name in {*self.state, *now.state}
@@ -151,25 +165,23 @@ class _Snapshot:
                 changed.append(f"the {attribute} flags")
         for name in {*self.holdings, *now.holdings}:
             mine, theirs = self.holdings.get(name, {}), now.holdings.get(name, {})
-            keys = {key for key in {*mine, *theirs} if not _same(mine.get(key), theirs.get(key))}
-            changed += [f"{key} of {name or 'the network'}" for key in sorted(keys)]
+            keys = [
+                key
+                for key in (mine if mine.keys() == theirs.keys() else {**mine, **theirs})
+                # nearly all are the same object, which is told here and not by a call
+                if (one := mine.get(key)) is not (other := theirs.get(key))
+                and not _same(one, other)
+            ]
+            changed += [f"{key} of {name or 'the network'}" for key in keys]
         return sorted(changed)
 
 
-def _tensors(network: nn.Module) -> dict[str, Tensor]:
-    """All parameters and buffers, those left out of the state dictionary included."""
-    return {**dict(network.named_parameters()), **dict(network.named_buffers())}
-
-
-def _holdings(network: nn.Module) -> dict[str, dict[str, Any]]:
-    """Every attribute of every module; dictionaries (hooks, children, parameters) as their items."""
+def _holdings(module: nn.Module) -> dict[str, Any]:
+    """Every attribute of a module; dictionaries (hooks, children, parameters) as their items."""
     # dictionaries as tuples: hooks are added to and removed from the same dictionary object
     return {
-        name: {
-            key: tuple(value.items()) if isinstance(value, dict) else value
-            for key, value in vars(module).items()
-        }
-        for name, module in network.named_modules()
+        key: (tuple(value.items()) if value else ()) if isinstance(value, dict) else value
+        for key, value in vars(module).items()
     }
 
 
@@ -188,7 +200,19 @@ def _same_bits(one: Tensor | None, other: Tensor | None) -> bool:
         return one is other
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
-    if torch.equal(one, other):
+    if _same_bytes(one, other) or torch.equal(one, other):
         return True
     nan = one.isnan() & other.isnan()  # NaN in a buffer equals nothing, not even itself
     return bool(nan.any()) and torch.equal(one.masked_fill(nan, 0), other.masked_fill(nan, 0))
+
+
+def _same_bytes(one: Tensor, other: Tensor) -> bool:
+    """Whether two large tensors lie in memory alike, byte by byte; False where this is not looked at."""
+    # of the processor alone: elsewhere torch.equal is quick, and this would be a copy
+    looked_at = one.is_cpu and other.is_cpu and one.is_floating_point() and not one.is_sparse
+    if not looked_at or one.numel() < LARGE or one.stride() != other.stride():
+        return False
+    whole = WHOLE_NUMBERS[one.element_size()]
+    # as they lie in memory, so that nothing is copied
+    mine, theirs = (each.detach().view(whole).numpy().ravel(order="K") for each in (one, other))
+    return np.array_equal(mine, theirs)

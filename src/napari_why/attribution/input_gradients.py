@@ -65,18 +65,12 @@ def input_gradient(network: Forward, x: Tensor, target: int) -> tuple[Tensor, Te
     scores : Tensor, shape (N,)
     gradients : Tensor, shape (N, C, H, W)
     """
-    from captum.attr import Saliency  # most of a second, since it imports matplotlib
-
-    scores: list[Tensor] = []
-
-    def score(images: Tensor) -> Tensor:
-        scores.append(network(images)[:, target])
-        return scores[-1]
-
-    # the sign matters: a pixel may speak against the class
     leaf = x.detach().clone().requires_grad_()
-    gradients: Tensor = Saliency(score).attribute(leaf, abs=False)
-    return scores[-1].detach(), gradients.detach()
+    with torch.enable_grad():
+        scores = network(leaf)[:, target]
+        # images do not know of each other, so that the gradient of the sum has that of each
+        (gradients,) = torch.autograd.grad(scores.sum(), leaf)
+    return scores.detach(), gradients
 
 
 def input_score(network: Forward, x: Tensor, target: int) -> float:
@@ -277,7 +271,7 @@ def integrated_gradients(
         Maps in logits per pixel; joint: their sum over channels. Their sum is s_c(x) - s_c(b) up
         to the error of the quadrature; the gap tells it.
     """
-    from captum.attr import IntegratedGradients  # see input_gradient
+    from captum.attr import IntegratedGradients  # most of a second, since it imports matplotlib
 
     start = baseline_image(x, baseline, raw_zero, blur_sigma)
     forward = fold(network, x, 2 * steps)  # a gradient is two passes

@@ -226,7 +226,7 @@ def _handler(
         return relevance_rules.residual_sum, f"sum, in proportion to {sums}"
     if name in ACTIVATIONS and sources == 1:
         return relevance_rules.hand_on, "relevance of the output is that of the input"
-    if name in FACTORS and sources == 1 and _constant_factor(operation):
+    if name in FACTORS and sources == 1 and has_constant_factor(operation):
         return relevance_rules.hand_on, "product with a constant: relevance stays"
     if name in AVERAGES and sources == 1:
         how = "in even shares" if rules.even else "in proportion to the values"
@@ -236,12 +236,25 @@ def _handler(
     return (relevance_rules.move, "moved with the values") if name in MOVES else None
 
 
-def _constant_factor(operation: Operation) -> bool:
-    """Whether the image-dependent argument stands once, and not below a fraction line."""
+def has_constant_factor(operation: Operation) -> bool:
+    """Whether one of :data:`FACTORS` multiplies what depends on the image with what does not.
+
+    Parameters
+    ----------
+    operation : Operation
+        Of one source.
+
+    Returns
+    -------
+    bool
+        False where the image stands on both sides, below a fraction line, or where the quotient is rounded.
+    """
     if operation.name == "neg":
         return True
+    if operation.kwargs.get("rounding_mode"):
+        return False
     # x * x depends on the image twice, and 1 / x is no product: neither has a share to hand on
-    first, second = operation.args[:2]
+    first, second = (*operation.args, *operation.kwargs.values())[:2]
     if operation.name in {"div", "truediv", "divide"}:
         return not operation.depends(second)
     return operation.depends(first) != operation.depends(second)

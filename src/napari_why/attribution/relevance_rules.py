@@ -416,21 +416,32 @@ def batch_norm_affine(operation: Operation) -> Affine:
     UnsupportedNetworkError
         It normalises with the statistics of the batch itself.
     """
+    given = batch_norm_arguments(operation)
+    factor = (given["running_var"] + given.get("eps", 1e-5)).rsqrt()
+    if given.get("weight") is not None:
+        factor = factor * given["weight"]
+    shift = -given["running_mean"] * factor
+    if given.get("bias") is not None:
+        shift = shift + given["bias"]
+    return Affine(factor.detach(), shift.detach())
+
+
+def batch_norm_arguments(operation: Operation) -> dict[str, Any]:
+    """Return what a batch normalisation was called with, by name, where it is linear.
+
+    Raises
+    ------
+    UnsupportedNetworkError
+        It normalises with the statistics of the batch itself.
+    """
     names = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum")
     given = dict(zip((*names, "eps"), operation.args, strict=False)) | operation.kwargs
-    mean, variance = given["running_mean"], given["running_var"]
-    if given.get("training") or mean is None or variance is None:
+    if given.get("training") or given["running_mean"] is None or given["running_var"] is None:
         raise UnsupportedNetworkError(
             f"{operation.place} normalises with the statistics of the batch; expected those of "
             "the training set (track_running_stats=True, evaluation mode)"
         )
-    factor = (variance + given.get("eps", 1e-5)).rsqrt()
-    if given.get("weight") is not None:
-        factor = factor * given["weight"]
-    shift = -mean * factor
-    if given.get("bias") is not None:
-        shift = shift + given["bias"]
-    return Affine(factor.detach(), shift.detach())
+    return given
 
 
 def _as_part(value: Any, like: Tensor) -> Tensor:

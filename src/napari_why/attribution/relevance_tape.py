@@ -7,7 +7,7 @@ function mode instead, which sees every torch function that touches the image.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import get_ident
 from typing import Any
 
@@ -123,7 +123,11 @@ class Tape:
     silent: list[str] = field(default_factory=list)
 
 
-def record_tape(network: nn.Module, x: Tensor) -> Tape:
+Substitute = Callable[[Operation], Sequence[Tensor]]
+"""``(operation) -> tensors that take the place of its results``, of equal values."""
+
+
+def record_tape(network: nn.Module, x: Tensor, substitute: Substitute | None = None) -> Tape:
     """Run a network, whose parameters need no gradient, and write down what happens.
 
     Parameters
@@ -131,6 +135,9 @@ def record_tape(network: nn.Module, x: Tensor) -> Tape:
     network : Module
         In evaluation mode, see :func:`napari_why.attribution.explaining`.
     x : Tensor, shape (N, C, H, W)
+    substitute : callable, optional
+        Told every operation when it was done; the network goes on with what it returns, which may have
+        another gradient.
 
     Returns
     -------
@@ -147,7 +154,7 @@ def record_tape(network: nn.Module, x: Tensor) -> Tape:
     silent: list[str] = []
     modules: list[str] = [""]
     with _module_names(network, modules, silent), torch.enable_grad():
-        recorder = _Recorder(image, modules)
+        recorder = _Recorder(image, modules, substitute)
         with recorder:
             logits = network(image)
     if not recorder.knows(logits):  # made where the function mode does not see
@@ -163,7 +170,12 @@ BackwardRule = Callable[[Operation, tuple[Tensor, ...]], tuple[Tensor, ...]]
 """``(operation, gradients of its results) -> gradients of its sources``."""
 
 
-def record_checked_tape(network: Network, x: Tensor, part: nn.Module | None = None) -> Tape:
+def record_checked_tape(
+    network: Network,
+    x: Tensor,
+    part: nn.Module | None = None,
+    substitute: Substitute | None = None,
+) -> Tape:
     """Write down an image's way through a network, which must be the one of a plain pass.
 
     Parameters
@@ -172,6 +184,8 @@ def record_checked_tape(network: Network, x: Tensor, part: nn.Module | None = No
     x : Tensor, shape (N, C, H, W)
     part : Module, optional
         What of the network is followed; all of it by default.
+    substitute : callable, optional
+        See :func:`record_tape`.
 
     Returns
     -------
@@ -185,7 +199,7 @@ def record_checked_tape(network: Network, x: Tensor, part: nn.Module | None = No
     followed = network if part is None else part
     # the tape switches nothing in the network, yet what it saw must be what the network computes
     with network.use.passing():
-        tape = record_tape(followed, x)
+        tape = record_tape(followed, x, substitute)
     check_same_logits(followed(x), tape.logits, "under the tape")
     return tape
 
@@ -267,8 +281,11 @@ def gradient_of_step(
 class _Recorder(TorchFunctionMode):
     """Write down every torch function that touches something which depends on the image."""
 
-    def __init__(self, image: Tensor, modules: list[str]) -> None:
+    def __init__(
+        self, image: Tensor, modules: list[str], substitute: Substitute | None = None
+    ) -> None:
         super().__init__()
+        self.substitute = substitute
         self.operations: list[Operation] = []
         self.modules = modules
         self.known: dict[int, Tensor] = {id(image): image}  # holding them keeps the ids unique
@@ -320,8 +337,13 @@ class _Recorder(TorchFunctionMode):
                     "operation that leaves its input alone (inplace=False, a + b for a += b)"
                 )
             return result
-        self.operations.append(Operation(name, module, func, args, kwargs, sources, results))
-        self.known.update((id(tensor), tensor) for tensor in results)
+        operation = Operation(name, module, func, args, kwargs, sources, results)
+        if self.substitute is not None:
+            others = tuple(self.substitute(operation))
+            result = _replace(result, dict(zip(map(id, results), others, strict=True)))
+            operation = replace(operation, results=others)
+        self.operations.append(operation)
+        self.known.update((id(tensor), tensor) for tensor in operation.results)
         return result
 
 
@@ -363,11 +385,16 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     """All tensors in nested tuples, lists and dictionaries."""
     if isinstance(value, Tensor):
         yield value
-    elif isinstance(value, tuple | list):
+        return
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
         for item in value:
-            yield from tensors_in(item)
-    elif isinstance(value, dict):
-        yield from tensors_in(list(value.values()))
+            # most arguments are plain numbers, for which a call each is what a tape takes longest for
+            if isinstance(item, Tensor):
+                yield item
+            elif isinstance(item, tuple | list | dict):
+                yield from tensors_in(item)
 
 
 def _replace(value: Any, fresh: dict[int, Tensor]) -> Any:

@@ -58,6 +58,7 @@ def test_residual_sum_shares_in_proportion(branch: float) -> None:
     "function",
     [
         lambda x: 2.0 + 3 * x,
+        lambda x: torch.mul(x, other=3) + 2.0,
         lambda x: x * 3 + torch.tensor(2.0),
         lambda x: x / (1 / 3) - (-2.0),
         lambda x: -(-2.0 - x * 3),
@@ -176,6 +177,7 @@ def test_batch_statistics_are_refused() -> None:
         (lambda x: torch.sigmoid(x), "sigmoid in middle"),
         (lambda x: nn.functional.layer_norm(x, x.shape[1:]), "layer_norm in middle"),
         (lambda x: x * x, "mul in middle"),
+        (lambda x: torch.div(x, 0.1, rounding_mode="floor"), "div in middle"),
         (lambda x: 1 / (x + 9), "(div|reciprocal|rdiv|rtruediv) in middle"),
         (lambda x: x.softmax(1), "softmax in middle"),
         (lambda x: nn.functional.conv2d(x, x * 2), "conv2d in middle"),

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from napari_why.attribution import METHODS
-from napari_why.attribution.relevance_tape import gradient_of_step, record_tape
+from napari_why.attribution.relevance_tape import Operation, gradient_of_step, record_tape
 from napari_why.core.errors import UnsupportedNetworkError
 
 
@@ -158,3 +158,29 @@ def test_gradients_of_a_step_stay_within_it() -> None:
             torch.testing.assert_close(one, other)
         again = operation.gradients(given)  # the graph is kept
         assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
+
+
+def test_a_network_goes_on_with_what_takes_the_place_of_results() -> None:
+    """Also of an operation that has several results, one of them without numbers."""
+
+    class Sorted(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            values, order = torch.max(x.relu(), dim=1)
+            left, right = values.split(2, dim=-1)
+            return left + 2 * right + order[..., :2]
+
+    def double_gradients(operation: Operation) -> list[torch.Tensor]:
+        told.append(operation.name)
+        return [result.detach() + 2 * (result - result.detach()) for result in operation.results]
+
+    told: list[str] = []
+    x = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    plain, other = record_tape(Sorted(), x), record_tape(Sorted(), x, double_gradients)
+    assert told == [operation.name for operation in plain.operations]
+    torch.testing.assert_close(other.logits, plain.logits)
+    expected, found = (
+        torch.autograd.grad(tape.logits.sum(), tape.image)[0] for tape in (plain, other)
+    )
+    assert expected.any()
+    # each way from the image to the end leads through relu, max, split, and one sum or two and a product
+    assert set((found / expected)[expected != 0].unique().tolist()) <= {2.0**5, 2.0**6}

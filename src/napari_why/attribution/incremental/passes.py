@@ -8,6 +8,7 @@ value is the one of a whole pass but for the order in which floating-point numbe
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -35,9 +36,10 @@ LARGEST_STORE = 4 * 2**30
 # Bytes of one step's patches for a batch: what stays in a processor's cache, so that the next step
 # does not wait for memory.
 PATCH_BYTES = 4 * 2**20
-# Fewer images at once read the weights of late layers too often; more gain nothing that could be measured
-# (resnext50 and cam_net on one thread).
-FEWEST, MOST = 16, 32
+# Fewer images at once read the weights of late layers too often, and take the time between calls, of which the
+# default iresnet has most, for fewer windows; more gain nothing that could be measured (iresnet and cam_net
+# on one thread).
+FEWEST, MOST = 16, 48
 
 
 class IncrementalPasses:
@@ -141,12 +143,15 @@ class IncrementalPasses:
     def _cover(self, boxes: Sequence[int], pixels: Sequence[Tensor], place: Place) -> Tensor:
         """Return patches of the image, with more round the boxes that are smaller than others."""
         patches = self._stored[0].cut(place)
-        for patch, number, new, top, left in zip(
-            patches, boxes, pixels, place.tops, place.lefts, strict=True
-        ):
-            rows, columns = self._boxes[number]
-            inside = patch[:, rows.start - top : rows.stop - top]
-            inside[:, :, columns.start - left : columns.stop - left] = new
+        corners = [tuple(side.start for side in self._boxes[number]) for number in boxes]
+        begun = 0
+        # neighbours that show as much, each a copy: mostly one for all
+        for shape, alike in groupby(pixels, key=lambda new: new.shape):
+            new = torch.stack(list(alike))
+            here = slice(begun, begun + len(new))
+            tops, lefts = zip(*corners[here], strict=True)
+            paste(patches[here], place.of(here), new, Place(tops, lefts, *shape[1:]))
+            begun = here.stop
         return patches
 
     def _run_step(

@@ -27,6 +27,10 @@ class Place:
     height: int
     width: int
 
+    def of(self, images: slice) -> "Place":
+        """Return the rectangles of some of the images."""
+        return Place(self.tops[images], self.lefts[images], self.height, self.width)
+
     def offsets(self, inner: "Place") -> list[tuple[int, int]]:
         """Return where another place begins in this one, for each image."""
         return [
@@ -75,14 +79,20 @@ class StoredMaps:
         value = next(iter(self._stored)) if border is None else border
         stored, (left, _, above, _) = self._stored[value][0], self._margins[value]
         count, (height, width) = len(place.tops), (place.height, place.width)
-        if (height, width) == tuple(stored.shape[1:]):
+        channels, rows, columns = stored.shape
+        if (height, width) == (rows, columns):
             return _in_layout(stored.expand(count, -1, -1, -1).clone())
-        # channels last, as what is stored
-        tiles = stored.new_empty(count, height, width, stored.shape[0]).permute(0, 3, 1, 2)
-        for tile, top, start in zip(tiles, place.tops, place.lefts, strict=True):
-            y, x = top + above, start + left
-            tile.copy_(stored[:, y : y + height, x : x + width])
-        return tiles
+        # a row of a tile is one stretch of memory, channels last as what is stored: one from each pixel on,
+        # which overlap, and of these the ones that are asked for by one call, not one for each tile
+        stretches = stored.as_strided((rows * columns - width + 1, width * channels), (channels, 1))
+        starts = [
+            (top + above) * columns + start + left
+            for top, start in zip(place.tops, place.lefts, strict=True)
+        ]
+        steps = torch.arange(0, height * columns, columns, device=stored.device)
+        wanted = (torch.tensor(starts, device=stored.device)[:, None] + steps).flatten()
+        tiles = stretches.index_select(0, wanted)
+        return tiles.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 def look_into(patch: Tensor, its: Place, wanted: Place) -> Tensor | None:
