@@ -69,6 +69,11 @@ def run_examples() -> Callable[[str], doctest.TestResults]:
     return run
 
 
+# New objects, of which Python's own 700 are few: an export to ONNX makes a million of them, and a twelfth
+# of its time went into looking for garbage among them.
+BETWEEN_COLLECTIONS = 10_000
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Look for no garbage while the tests are imported, and never again among what they imported.
@@ -82,6 +87,7 @@ def pytest_collection() -> Generator[None, object, object]:
     finally:
         gc.collect()
         gc.freeze()
+        gc.set_threshold(BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
         gc.enable()
 
 

@@ -64,7 +64,6 @@ class Cluster:
             process.kill()
             process.wait()
 
-
     def has_alive(self, workers: int) -> bool:
         """Tell whether the scheduler and just so many workers are left."""
         alive = [process for process in self.workers if process.poll() is None]
