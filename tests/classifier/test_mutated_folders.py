@@ -72,7 +72,9 @@ def watch(event: str, arguments: tuple[Any, ...]) -> None:
         OPENED.append(event)
 
 
-sys.addaudithook(watch)
+@cache  # it stays until the process ends and hears of all that is done: not before it is needed
+def install_watch() -> None:
+    sys.addaudithook(watch)
 
 
 def peak_memory() -> int:
@@ -87,6 +89,7 @@ def peak_memory() -> int:
 
 @contextmanager
 def watched() -> Iterator[None]:
+    install_watch()
     OPENED.clear()
     WATCHING.append(True)
     try:

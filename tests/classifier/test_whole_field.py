@@ -27,6 +27,7 @@ def of_crops(scenes: Dataset) -> Classifier:
         epochs=1,
         device="cpu",
         network_parameters=SMALL,
+        lock="none",
         pixel_maps=False,
     )
 

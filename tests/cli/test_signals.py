@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from napari_why.cli import VERBS
 from napari_why.cli.application import Verb, make_application, run_command
 from napari_why.cli.long_work import LongWork
 from napari_why.core.events import Advanced, EpochFinished, Event, Started
+from napari_why.fitting import fit
 from napari_why.generation import load_channel_predictor, load_generator
 from napari_why.images import record_path
 from napari_why.model import load
@@ -343,8 +345,10 @@ def test_a_benchmark_says_so_beside_its_tables(
 
 
 def test_a_demo_that_is_stopped_ends_with_the_code_of_its_signal(
-    shell: Any, interrupt: Interrupt, data: Path, tmp_path: Path
+    shell: Any, interrupt: Interrupt, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # before it trains it would look for channels to lock, for seconds
+    monkeypatch.setattr("napari_why.demo.fit", partial(fit, lock="none"))
     interrupt.at(EpochFinished, "training", signal.SIGTERM)
     outcome = shell("demo", "--no-window", "--data", data, "--out", tmp_path / "demo")
     assert outcome.code == 143

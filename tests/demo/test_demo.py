@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import imageio.v3 as imageio
@@ -16,6 +17,7 @@ from napari_why.core.events import EpochFinished
 from napari_why.datasets import Dataset
 from napari_why.demo import do_main_job, epochs_for, network_size
 from napari_why.demo_window import arrange
+from napari_why.fitting import fit
 from napari_why.napari_reader import image_layers
 from napari_why.output.layer_metadata import LayerFacts
 from napari_why.output.layers import to_layers
@@ -127,7 +129,9 @@ def test_every_bar_of_the_window_has_its_unit_beside_it(made):
     assert viewer.layers.selection.active in named
 
 
-def test_stopped_while_it_trains_it_says_so():
+def test_stopped_while_it_trains_it_says_so(monkeypatch):
+    # before it trains it would look for channels to lock, for seconds
+    monkeypatch.setattr("napari_why.demo.fit", partial(fit, lock="none"))
     told = []
     with pytest.raises(WhyError, match="stopped before there was an image to explain"):
         do_main_job(

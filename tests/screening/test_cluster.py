@@ -64,14 +64,27 @@ class Cluster:
             process.kill()
             process.wait()
 
+    def has_alive(self, workers: int) -> bool:
+        """Tell whether the scheduler and just so many workers are left."""
+        alive = [process for process in self.workers if process.poll() is None]
+        return self.scheduler.poll() is None and len(alive) == workers
+
+
+@pytest.fixture(scope="module")
+def clusters() -> Iterator[list[Cluster]]:
+    """Those that were started, of which all end after these tests."""
+    started: list[Cluster] = []
+    yield started
+    for one in started:
+        one.end()
+
 
 @pytest.fixture
-def cluster(request, tmp_path) -> Iterator[Cluster]:
-    found = Cluster(tmp_path, request.param)
-    try:
-        yield found
-    finally:
-        found.end()
+def cluster(request, clusters: list[Cluster], tmp_path) -> Cluster:
+    """Return what the test before left, where so many workers live: to start one takes longest."""
+    if not (clusters and clusters[-1].has_alive(request.param)):
+        clusters.append(Cluster(tmp_path, request.param))
+    return clusters[-1]
 
 
 def count_parts(out: Path) -> int:

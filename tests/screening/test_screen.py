@@ -187,11 +187,9 @@ def test_it_is_cancelled_and_gone_on_with(whole, model, plates, plate_map, tmp_p
 
 
 def test_another_question_of_all_wells_costs_no_well_again(
-    model, plates, plate_map, tmp_path, counted
+    whole, model, plates, plate_map, tmp_path, counted
 ):
-    out = tmp_path / "out"
-    screen(model, plates, out, plate_map=plate_map, **CONTROLS)
-    counted.clear()
+    out = shutil.copytree(whole.folder, tmp_path / "out")
     again = screen(
         model, plates, out, plate_map=plate_map, resume=True, **{**CONTROLS, "draws": 200}
     )
@@ -202,16 +200,16 @@ def test_another_question_of_all_wells_costs_no_well_again(
 
 
 def test_a_file_that_is_another_one_by_now_is_looked_at_again(
-    model, plates, plate_map, tmp_path, counted
+    whole, model, plates, plate_map, tmp_path, counted
 ):
-    shutil.copytree(plates, tmp_path / "plates")
-    screen(model, tmp_path / "plates", tmp_path / "out", plate_map=plate_map, **CONTROLS)
-    counted.clear()
-    path = tmp_path / "plates" / "P1" / "P1_A01_s1.ome.tif"
+    out = shutil.copytree(whole.folder, tmp_path / "out")
+    path = plates / "P1" / "P1_A01_s1.ome.tif"
+    before = path.stat()
     os.utime(path, ns=(0, 0))
-    screen(
-        model, tmp_path / "plates", tmp_path / "out", plate_map=plate_map, resume=True, **CONTROLS
-    )
+    try:
+        screen(model, plates, out, plate_map=plate_map, resume=True, **CONTROLS)
+    finally:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert [(plate, well) for plate, well, _ in counted] == [("P1", "A01")] * 2
 
 

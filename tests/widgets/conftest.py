@@ -30,6 +30,8 @@ def classifier(dataset):
         epochs=2,
         network_parameters=TINY,
         threads=1,
+        # what the test for locks finds on so few images is no matter here, and takes longer than the rest
+        lock="none",
         pixel_maps=False,
     )
 
@@ -98,12 +100,11 @@ def dock(qtbot):
 def what_was_there_before():
     """Keep what there is before these tests out of their collections, of which each test has one.
 
-    Looking through torch, napari and whatever earlier tests have left takes longer than most tests.
+    Looking through torch, napari and whatever earlier tests have left takes longer than most tests. It
+    stays out for good: the next file's first collection has no more to look through than this one's.
     """
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ process with it. Every click is followed by drawn frames, as a user's are.
 """
 
 import faulthandler
+import gc
 import os
 import sys
 import time
@@ -128,6 +129,9 @@ def main() -> None:
     )
     viewer = napari.Viewer(show=True)
     look(1.0)
+    # torch and napari are a million objects that stay: no collection is to look through them
+    gc.collect()
+    gc.freeze()
     with TemporaryDirectory() as folder:
         open_wells(viewer, Path(folder))
         open_points(viewer, classifier, dataset)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 # What computes a result and what reads its pixels; a version of these can change a number in it.
@@ -72,7 +73,14 @@ def package_versions(names: tuple[str, ...] = RECORDED_PACKAGES) -> dict[str, st
     versions = {}
     for name in names:
         try:
-            versions[name] = metadata.version(name)
+            versions[name] = _version_of(name)
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+@cache  # what is installed is read from files, which took longer than many a map whose record it is for
+def _version_of(name: str) -> str:
+    from importlib import metadata
+
+    return metadata.version(name)

@@ -292,7 +292,9 @@ class InvertibleStage(nn.Module):
 
     def enter(self, x: Tensor) -> Tensor:
         """Return the input with its channels in order, downscaled."""
-        if not len(x):  # torch would leave the shape of a batch of no image as it is
+        # torch would leave the shape of a batch of no image as it is; its size is asked for without len,
+        # which would tell torch.export that all batches have that many images
+        if x.shape[0] == 0:
             factor = self.downscale.downscale_factor
             height, width = (side // factor for side in x.shape[2:])
             return x.new_empty(0, x.shape[1] * factor**2, height, width)
