@@ -48,6 +48,17 @@ def test_an_invertible_network_is_written_too(scenes) -> None:
     np.testing.assert_allclose(found, probabilities(own, scenes), rtol=0, atol=TOLERANCE)
 
 
+def test_an_invertible_network_is_followed_whatever_the_number_of_images(scenes) -> None:
+    """Else the exporter begins anew in another way, and takes as long again."""
+    own = make_classifier(scenes, "iresnet", blocks="1", widths="4", downscaling="2")
+    two = own.prepare(scenes.image(0)).repeat(2, 1, 1, 1)
+    free = ({0: torch.export.Dim.DYNAMIC},)
+    with torch.no_grad():
+        program = torch.export.export(own.network, (two,), dynamic_shapes=free, strict=False)
+        found = program.module()(torch.cat([two, two]))
+    torch.testing.assert_close(found, own.logits(torch.cat([two, two])))
+
+
 def test_of_any_size_where_it_is_asked_for(scenes, classifier) -> None:
     assert make_onnx(classifier).size == (SIZE, SIZE)
     written = make_onnx(classifier, any_size=True)

@@ -1,6 +1,8 @@
 """Other programs read what a screen writes: pycytominer, copairs, AnnData, and tables of an OME-Zarr plate."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import copairs.map
 import numpy as np
@@ -10,15 +12,14 @@ import pytest
 import zarr
 
 from napari_why.core.errors import WhyError
-from napari_why.screening import screen, to_anndata, write_plate_tables
+from napari_why.screening import to_anndata, write_plate_tables
 
 
 @pytest.fixture(scope="module")
-def found(model, plates, plate_map, tmp_path_factory):
+def found(whole, tmp_path_factory):
+    """A screen whose folder other programs may write to."""
     out = tmp_path_factory.mktemp("readers") / "out"
-    return screen(
-        model, plates, out, plate_map=plate_map, negative="DMSO", positive="healthy", draws=100
-    )
+    return replace(whole, folder=shutil.copytree(whole.folder, out))
 
 
 @pytest.fixture
