@@ -31,9 +31,9 @@ def dataset():
 @pytest.fixture(scope="module")
 def classifier(dataset):
     split = dataset.split(seed=1)
-    return why.fit(
-        split, "iresnet", size=16, epochs=2, network_parameters=TINY, threads=1, pixel_maps=False
-    )
+    # what the test for locks finds in these scenes; to look for it takes longer than all the rest
+    options = {"size": 16, "epochs": 2, "threads": 1, "lock": "DAPI", "pixel_maps": False}
+    return why.fit(split, "iresnet", network_parameters=TINY, **options)
 
 
 @pytest.fixture(scope="module")

@@ -30,8 +30,8 @@ def classifier(dataset):
         epochs=2,
         network_parameters=TINY,
         threads=1,
-        # what the test for locks finds on so few images is no matter here, and takes longer than the rest
-        lock="none",
+        # what the test for locks finds in these scenes; to look for it takes longer than all the rest
+        lock="DAPI",
         pixel_maps=False,
     )
 
