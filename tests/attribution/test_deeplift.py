@@ -163,6 +163,19 @@ def test_a_maximum_equals_its_gradient_averaged_over_the_way(small_network, opti
     torch.testing.assert_close(found.maps, expected[0], atol=5e-3, rtol=5e-3)
 
 
+@pytest.mark.parametrize("pairs", [1, 20, 200])
+def test_a_maximum_of_a_large_window_is_shared_a_few_lines_at_a_time(
+    small_network, monkeypatch: pytest.MonkeyPatch, pairs: int
+) -> None:
+    """All pairs of the pixels of a global maximum would not fit into memory."""
+    network = summing_maxima(small_network, 5)
+    x, raw_zero = torch.randn(2, 1, 1, 10, 10, generator=torch.Generator().manual_seed(0))
+    given = {"baseline": "zero", "raw_zero": raw_zero}
+    at_once = deeplift(network, x, 0, **given).maps
+    monkeypatch.setattr("napari_why.attribution.deeplift.PAIRS", pairs)
+    assert torch.equal(deeplift(network, x, 0, **given).maps, at_once)
+
+
 @pytest.mark.parametrize("layout", ["transposed", "cropped", "channels last"])
 def test_a_maximum_is_found_however_maps_lie_in_memory(small_network, layout: str) -> None:
     change = {

@@ -192,6 +192,19 @@ def test_maps_are_whole_and_the_network_is_left_alone(
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
+def test_maps_are_the_same_where_gradients_are_turned_off(networks, name: str) -> None:
+    network, x = networks("functional", 2, 2), image_of(2)
+    if not suits(name, network):
+        return
+    with explaining(network):
+        found = explain(network, x, name)
+    with torch.no_grad(), explaining(network):
+        again = explain(network, x, name)
+    torch.testing.assert_close(again.maps, found.maps)
+    torch.testing.assert_close(again.joint, found.joint)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
 def test_other_classes_have_other_evidence(networks, name: str) -> None:
     network, x = networks("functional", 1, 5), image_of(1)
     if not suits(name, network):

@@ -142,6 +142,13 @@ def test_the_interval_of_all_plates_holds_the_truth_as_often_as_it_says(negative
     assert np.mean([one.value for one in found]) == pytest.approx(-0.5 - alone, abs=0.12)
 
 
+@pytest.mark.parametrize("draws", [0, 60])
+def test_without_wells_nothing_is_defined(draws: int) -> None:
+    for found in separate(np.empty(0), np.empty(0), draws=draws):
+        assert np.isnan(found.value)
+        assert found.note.startswith("not defined: 0 and 0 wells")
+
+
 @pytest.mark.parametrize("at_once", [1, 500])
 def test_draws_measured_a_few_at_a_time_are_those_measured_together(
     monkeypatch: pytest.MonkeyPatch, at_once: int

@@ -74,7 +74,7 @@ def gradients_of_layers(
     Raises
     ------
     UnsupportedNetworkError
-        The logits by way of the feature maps are not the plain ones.
+        The logits by way of the feature maps are not the plain ones; on processors those of the first image.
     """
     last = network.layer_names[-1]
     # of the last layer alone no gradient goes through the encoder, which then is to remember nothing

@@ -235,18 +235,25 @@ def _shares_of_way(start: Tensor, slope: Tensor) -> Tensor:
     Tensor, shape (K, M)
         Their sum over K is 1; of equal lines the first has all.
     """
-    # all pairs of lines at once, for as many windows as stay in the processor's cache
+    # of as many windows, or of as many lines of one, as stay in the processor's cache all pairs at once
     windows = max(1, PAIRS // len(start) ** 2)
-    parts = zip(*(torch.split(one, windows, dim=1) for one in (start, slope)), strict=True)
-    return torch.cat([_shares_of_lines(*part) for part in parts], dim=1)
+    places = torch.arange(len(start), device=start.device)
+    lines = torch.split(places, max(1, PAIRS // len(start)))
+    found = [
+        torch.cat([_shares_of_lines(first, slopes, which) for which in lines])
+        for first, slopes in zip(
+            torch.split(start, windows, dim=1), torch.split(slope, windows, dim=1), strict=True
+        )
+    ]
+    return torch.cat(found, dim=1)
 
 
-def _shares_of_lines(start: Tensor, slope: Tensor) -> Tensor:
-    # a line, those that it is compared with, and windows
-    above, steeper = start - start[:, None], slope[:, None] - slope
+def _shares_of_lines(start: Tensor, slope: Tensor, which: Tensor) -> Tensor:
+    # a line of those that are asked for, those that it is compared with, and windows
+    above, steeper = start - start[which, None], slope[which, None] - slope
     crossing = above / torch.where(steeper == 0, 1.0, steeper)
     place = torch.arange(len(start), device=start.device)
-    earlier = (place < place[:, None])[:, :, None]
+    earlier = (place < which[:, None])[:, :, None]
     behind = (steeper == 0) & ((above > 0) | ((above == 0) & earlier))
     # overtakes what is less steep, is overtaken by what is steeper
     first = torch.where(steeper > 0, crossing, 0.0).amax(dim=1).clamp(min=0)
@@ -396,8 +403,10 @@ def deeplift(
         reached = input_score(network, x, target)
         return difference(torch.zeros_like(x[0]), reached, partial=True)
     way.expect("the end")
+    with torch.enable_grad():  # whoever calls may have turned gradients off
+        score = tape.logits[0, target]
     (multipliers,) = torch.autograd.grad(
-        tape.logits[0, target], tape.image, allow_unused=True, materialize_grads=True
+        score, tape.image, allow_unused=True, materialize_grads=True
     )
     maps = ((x - start) * multipliers)[0]
-    return difference(maps, tape.logits[0, target].item(), partial=False)
+    return difference(maps, score.item(), partial=False)

@@ -56,7 +56,8 @@ def full_grad(
         and scales each layer for display; here signs and sums stay. ``layers`` holds the three parts.
     """
     tape = record_checked_tape(network, x)
-    score = tape.logits[0, target]
+    with torch.enable_grad():  # whoever calls may have turned gradients off
+        score = tape.logits[0, target]
     adding = [item for item in tape.operations if item.name not in HOMOGENEOUS]
     on_event(events.Started("FullGrad", len(adding)))
     gradient, *slopes = torch.autograd.grad(

@@ -254,7 +254,8 @@ def has_constant_factor(operation: Operation) -> bool:
     if operation.kwargs.get("rounding_mode"):
         return False
     # x * x depends on the image twice, and 1 / x is no product: neither has a share to hand on
-    first, second = (*operation.args, *operation.kwargs.values())[:2]
+    given = dict(zip(("input", "other"), operation.args, strict=False)) | operation.kwargs
+    first, second = given["input"], given["other"]
     if operation.name in {"div", "truediv", "divide"}:
         return not operation.depends(second)
     return operation.depends(first) != operation.depends(second)

@@ -125,7 +125,7 @@ def as_text(table: pd.DataFrame) -> str:
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """Return the summary as a table in Markdown: the drawn figures and the gains."""
+    """Return the summary as a table in Markdown: the figures by which methods are told apart, and the gains."""
     made = summary(table)
     figures = [name for name in IN_MARKDOWN if name in made]
     head = [*KEYS, "seeds", *(name.replace("_", " ") for name in figures)]

@@ -179,6 +179,8 @@ def test_batch_statistics_are_refused() -> None:
         (lambda x: x * x, "mul in middle"),
         (lambda x: torch.div(x, 0.1, rounding_mode="floor"), "div in middle"),
         (lambda x: 1 / (x + 9), "(div|reciprocal|rdiv|rtruediv) in middle"),
+        (lambda x: torch.div(other=x + 9, input=torch.ones(())), "div in middle"),
+        (lambda x: torch.div(input=torch.ones(()), other=x + 9), "div in middle"),
         (lambda x: x.softmax(1), "softmax in middle"),
         (lambda x: nn.functional.conv2d(x, x * 2), "conv2d in middle"),
         (lambda x: x.detach() * 2, "detach in middle"),

@@ -286,7 +286,7 @@ def _draw(
     rng: np.random.Generator, pools: tuple[Values, Values], sizes: tuple[int, int], draws: int
 ) -> Iterator[tuple[Values, Values]]:
     """Yield samples with replacement of two pools, (d, n) and (d, m), until there are ``draws``."""
-    at_once = max(1, DRAWN_AT_ONCE // sum(sizes))
+    at_once = max(1, DRAWN_AT_ONCE // max(1, sum(sizes)))
     for start in range(0, draws, at_once):
         drawn = tuple(np.empty((min(at_once, draws - start), size)) for size in sizes)
         for samples in zip(*drawn, strict=True):
