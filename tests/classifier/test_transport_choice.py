@@ -799,6 +799,14 @@ def test_of_few_wells_a_curve_is_taken_only_where_brightness_is_more_than_chance
     judge._distances = {"curve": judge._distances["parametric"], **judge._distances}
     judge.scores = {"curve": judge.scores["parametric"], **judge.scores}
     assert judge.plainest_of_the_nearest() == taken
+    # few wells do not tell which brightness it is; many do
+    parametric = judge._distances["parametric"]
+    nearer = Distance(
+        0.5 * parametric.value, 0.5 * parametric.drawn, 0.25 * parametric.beyond_chance
+    )
+    judge._distances["parametric"] = nearer
+    judge.scores["parametric"] = TransportScores(0.0, None, 0.0, nearer.value)
+    assert judge.plainest_of_the_nearest() == ("parametric" if known else taken)
 
 
 def test_of_few_wells_nothing_is_told_of_what_the_way_back_leaves(

@@ -19,7 +19,7 @@ it need not be shown there. Of few held-out wells it is not asked.
 
 Of few held-out wells nobody knows what is sure. There the wells of training tell, of which there are more, by the
 evidence of the changes in few numbers, which counts wells and not images. Where they are surely likelier than no
-change, a plain one is taken, whatever comes nearer to a few wells. Where the change back makes the images
+change, a plain one is taken, whatever comes nearer to a few wells: of brightness alone the curve. Where the change back makes the images
 of both classes surely likelier than the change does, it is the one that happened, and a network that undoes it is
 taken; not of brightness alone, which brightness alone undoes. And a curve, which follows whatever wells differ by, is left out where few numbers tell of something else than
 brightness, or of nothing that is more than chance between wells: then nothing is changed rather than by chance.
@@ -488,8 +488,10 @@ class ChangeJudge:
         measured = {name: value for name, value in known.items() if value is not None}
         few = self._few_numbers()
         if not self._nearness.known and few is not None and few.evidence >= SURELY_LIKELIER:
+            # a few wells cannot tell which brightness it is either: the curve, which undoes itself on the way back
+            surely = PLAIN[:1] if few.terms <= BRIGHTNESS else PLAIN
             measured = {
-                name: value for name, value in measured.items() if name in PLAIN
+                name: value for name, value in measured.items() if name in surely
             } or measured
         if not measured:
             return next(iter(known))  # nothing tells them apart
