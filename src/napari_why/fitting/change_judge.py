@@ -19,10 +19,11 @@ it need not be shown there. Of few held-out wells it is not asked.
 
 Of few held-out wells nobody knows what is sure. There the wells of training tell, of which there are more, by the
 evidence of the changes in few numbers, which counts wells and not images. Where they are surely likelier than no
-change, a plain one is taken, whatever comes nearer to a few wells: of brightness alone the curve. Where the change back makes the images
-of both classes surely likelier than the change does, it is the one that happened, and a network that undoes it is
-taken; not of brightness alone, which brightness alone undoes. And a curve, which follows whatever wells differ by, is left out where few numbers tell of something else than
-brightness, or of nothing that is more than chance between wells: then nothing is changed rather than by chance.
+change, a plain one is taken, whatever comes nearer to a few wells: of brightness alone the curve. Where the change
+back makes the images of both classes surely likelier than the change does, it is the one that happened, and a network
+that undoes it is taken; not of brightness alone, which brightness alone undoes. And a curve, which follows whatever
+wells differ by, is left out where few numbers tell of something else than brightness, or of nothing that is more than
+chance between wells: then nothing is changed rather than by chance.
 
 Near is measured by texture features and by the statistics that relate a channel to the locked structures, in
 units of how images of q differ among themselves (Mahalanobis distance of the means). What single pixels do is
