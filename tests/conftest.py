@@ -81,14 +81,16 @@ def pytest_collection() -> Generator[None, object, object]:
     Libraries are a million objects that stay. Looking through them took half of the time of importing
     them, and more than most tests in each collection of a test.
     """
-    gc.disable()
+    _, *older = gc.get_threshold()
+    # not gc.disable(): dask.array notes when it is imported whether the collector is on, and leaves it so after
+    # each slice of an array
+    gc.set_threshold(0)
     try:
         return (yield)
     finally:
         gc.collect()
         gc.freeze()
-        gc.set_threshold(BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
-        gc.enable()
+        gc.set_threshold(BETWEEN_COLLECTIONS, *older)
 
 
 def pytest_runtest_setup() -> None:

@@ -70,3 +70,11 @@ def test_it_goes_on_where_closing_doors_is_interrupted(monkeypatch: pytest.Monke
     with pytest.raises(KeyboardInterrupt), no_doors():
         raise AssertionError("the doors were closed")
     assert gc.isenabled()
+
+
+def test_it_goes_on_after_a_slice_of_a_lazy_array() -> None:
+    """dask takes the collector for off for good if it was off while dask was imported, as tests may be."""
+    import dask.array
+
+    dask.array.ones((4, 4), chunks=2)[1].compute()
+    assert gc.isenabled()
