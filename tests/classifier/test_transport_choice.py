@@ -671,12 +671,12 @@ def test_a_network_that_stays_surely_farther_or_of_few_wells_stands_in_for_nothi
     assert judge._is_better_undone("parametric", way_back) is taken
 
 
-def few_numbers(evidence: float, *terms: str) -> ParametricMap:
+def few_numbers(evidence: float, *terms: str, misfit: float = 1.0) -> ParametricMap:
     """Return a change by these terms that makes the training images so much likelier."""
     values = {name: torch.zeros(TERMS[name].size) for name in (*ALWAYS, *terms)}
     unknown = torch.zeros(0, 0)
     return ParametricMap(
-        (ChannelChange(1, 0.0, 1.0, (0.1, 0.2, 0.3), None, values, unknown, evidence),)
+        (ChannelChange(1, 0.0, 1.0, (0.1, 0.2, 0.3), None, values, unknown, evidence, misfit),)
     )
 
 
@@ -709,6 +709,19 @@ def test_what_training_wells_are_sure_of_goes_before_what_is_nearer_to_few_other
 ) -> None:
     found = few_numbers(evidence, "blur")
     judge, _ = judges_of(0.1, known, (found, found))
+    assert judge.plainest_of_the_nearest() == taken
+
+
+@pytest.mark.parametrize(
+    ("misfit", "known", "taken"),
+    [(1.0, True, "parametric"), (6.0, True, RESTORED), (6.0, False, "parametric")],
+)
+def test_few_numbers_that_cannot_be_what_happened_are_no_candidate(
+    misfit: float, known: bool, taken: str
+) -> None:
+    """However near: half of what tells that are the statistics that they were fitted by."""
+    found = few_numbers(20.0, "blur", misfit=misfit)
+    judge, _ = judges_of(1.5, known, (found, found))
     assert judge.plainest_of_the_nearest() == taken
 
 

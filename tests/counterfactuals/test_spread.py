@@ -351,6 +351,20 @@ def test_where_images_do_not_tell_the_classes_apart_nothing_changes_and_that_is_
     assert not result.valid
 
 
+def test_few_numbers_that_do_not_describe_the_difference_are_told_as_such(explain, known) -> None:
+    found = known.find(0, 1, "parametric")
+    asked, told = {}, "few numbers do not describe all that differs"
+    for misfit in (1.0, 4.2):
+        changes = tuple(replace(change, misfit=misfit) for change in found.changes)
+        maps = known.with_map(0, 1, ParametricMap(changes))
+        notes = explain(maps, change="parametric").notes
+        asked[misfit] = [note for note in notes if note.startswith(told)]
+    assert not asked[1.0]
+    assert [note.endswith("they leave 4.2 times what chance would") for note in asked[4.2]] == [
+        True
+    ]
+
+
 def test_a_change_that_was_found_is_not_called_none(explain, known) -> None:
     result = explain(known, change="parametric")
     assert result.differences.any()

@@ -323,6 +323,7 @@ def _notes_of_map(
             f"{target} by more than images of a class differ among themselves",
         )
     doubt = (
+        *_notes_of_fit(source, target, found),
         *_notes_of_way_back(source, target, found, choice),
         *_notes_of_choice(source, target, choice),
     )
@@ -334,6 +335,16 @@ def _notes_of_map(
         f"brightness alone tells {source} and {target} apart, as far as held-out "
         "images show: no other change came nearer to real images than one curve of grey levels per "
         "channel, which this is",
+    )
+
+
+def _notes_of_fit(source: str, target: str, found: PixelMap) -> tuple[str, ...]:
+    """Say where a change in few numbers cannot be all that happened."""
+    if not isinstance(found, ParametricMap) or found.describes_the_difference:
+        return ()
+    return (
+        f"few numbers do not describe all that differs between {source} and {target}: fitted, they leave "
+        f"{found.misfit:.1f} times what chance would",
     )
 
 

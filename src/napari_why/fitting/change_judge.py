@@ -6,6 +6,10 @@ mass alone, a network that undoes the way back), the one whose images of held-ou
 of q; of several that come as near, as far as wells drawn anew can tell, a plain one: a curve or, else, few
 numbers. So a curve is the answer where nothing does better than brightness.
 
+A change in few numbers is none of the candidates where it cannot be what happened: its fit leaves between the classes
+more than three times what chance would (the J test of Hansen 1982). Half of what judges it are the statistics
+that it was fitted by, so that it seems near whatever it does to the rest.
+
 One thing goes before it: of two directions one is often learnt much better than the other (what adds blur, say,
 is told by few numbers, and what takes it away is not). Where the change back leaves surely less of the
 difference between the classes than the one that was chosen, or alone comes surely nearer to real images than
@@ -454,6 +458,16 @@ class ChangeJudge:
         # without evidence, as of a single well, it tells of nothing
         return not few.terms or (few.evidence > 0 and not few.terms <= BRIGHTNESS)
 
+    def _near_by_its_fit(self) -> tuple[str, ...]:
+        """Return the name of the change in few numbers where it cannot be what happened.
+
+        Half of what tells how near it comes are the statistics that it was fitted by: it is near in
+        these, whatever becomes of the rest. Of few wells nobody knows that anything else is better.
+        """
+        few = self._few_numbers()
+        doubtful = self._nearness.known and few is not None and not few.describes_the_difference
+        return ("parametric",) if doubtful else ()
+
     def is_nearer_than_unchanged(self, name: str) -> bool | None:
         """Tell whether images surely come nearer to real ones by a change; None where nothing tells."""
         nearer = self.nearer_in(name) if self._nearness.known else None
@@ -484,7 +498,7 @@ class ChangeJudge:
         known = {
             name: scores.nearness
             for name, scores in self.scores.items()
-            if name not in without and not self._follows_chance(name)
+            if name not in (*without, *self._near_by_its_fit()) and not self._follows_chance(name)
         }
         measured = {name: value for name, value in known.items() if value is not None}
         few = self._few_numbers()
