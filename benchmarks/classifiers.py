@@ -6,7 +6,8 @@
 
 Steps as ``why.fit`` has them up to the trained network, the lock test included, without what only
 explanations need: the same options and seed give the same network. Prints one row a training and
-mean and spread of each network. What is in FOLDER already is not trained again, so that a run that was
+mean and spread of each network; ``z_prime_kept`` is that of images without those that are flagged for
+what they show (``flagged`` of them), by a rule that looks at the image alone. What is in FOLDER already is not trained again, so that a run that was
 stopped goes on and ``--parts validation test`` looks at the test images of what was chosen by the others.
 """
 
@@ -27,8 +28,10 @@ from napari_why.core.options import parameters_of
 from napari_why.datasets.preprocessing import Preprocessing
 from napari_why.fitting.after_training import part_of
 from napari_why.fitting.fit_options import FitOptions
+from napari_why.fitting.held_out_metrics import flag_images
 from napari_why.fitting.lock_test import can_lock, lock_test
 from napari_why.model.classifier import Classifier
+from napari_why.model.image_facts import ImageFacts
 from napari_why.networks import build_network
 from napari_why.training import (
     CheckpointFolder,
@@ -36,10 +39,10 @@ from napari_why.training import (
     examples_of,
     train_network,
 )
-from napari_why.training.metrics import z_prime
+from napari_why.training.metrics import metrics_of_kept, z_prime
 
 BATCH = 32  # images measured at once
-FIGURES = ["accuracy", "wells", "z_prime", "z_prime_wells", "loss"]
+FIGURES = ["accuracy", "wells", "z_prime", "z_prime_kept", "flagged", "z_prime_wells", "loss"]
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,10 @@ def trained(case: Case, options: FitOptions, place: Path) -> dict[str, Any]:
 
 
 def measure(classifier: why.Classifier, dataset: why.Dataset, part: str) -> dict[str, float]:
-    """Return accuracy, Z' and loss of a part; of wells by the median of their images."""
+    """Return accuracy, Z' and loss of a part; of wells by the median of their images.
+
+    Z' also without the images that are flagged: hardly any cells, out of focus, saturated.
+    """
     images = part_of(dataset, part)
     assert images is not None  # splits by well and by plate leave none empty
     examples = examples_of(images, classifier.preprocessing, classifier.classes)
@@ -175,11 +181,17 @@ def measure(classifier: why.Classifier, dataset: why.Dataset, part: str) -> dict
     # the median: one nearly empty field among the images of a well does not move it
     wells = frame.groupby([*images.group_columns, "label"])["score"].median().reset_index()
     first, last = (wells["label"] == label for label in (0, len(classifier.classes) - 1))
+    facts = ImageFacts.measure(dataset.part("train"), classifier.preprocessing)
+    flags = flag_images(facts, images, classifier.preprocessing)
+    kept = np.array([not kinds for kinds in flags])
+    of_kept = metrics_of_kept(labels, probabilities, classifier.classes, kept)["images"]
     right = (wells["score"] > 0.5) == (wells["label"] == len(classifier.classes) - 1)
     return {
         "accuracy": found["accuracy"],
         "wells": float(right.mean()),
         "z_prime": found["z_prime"],
+        "z_prime_kept": float("nan") if of_kept is None else of_kept["z_prime"],
+        "flagged": float((~kept).sum()),
         "z_prime_wells": z_prime(wells["score"][first].to_numpy(), wells["score"][last].to_numpy())
         or float("nan"),
         "loss": float(-np.log(probabilities[np.arange(len(labels)), labels].clip(1e-12)).mean()),
