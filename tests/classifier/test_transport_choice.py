@@ -726,6 +726,27 @@ def test_few_numbers_that_cannot_be_what_happened_are_no_candidate(
 
 
 @pytest.mark.parametrize(
+    ("by_network", "instead", "known", "taken"),
+    [
+        (1.1, "all places", True, RESTORED),
+        (1.1, "coarse to fine", True, RESTORED),
+        # surely farther; as near as what is plain; as another network; of few wells, of which nobody knows
+        (2.0, "all places", True, "all places"),
+        (1.1, "parametric", True, "parametric"),
+        (1.1, RESTORED_CELLS, True, RESTORED_CELLS),
+        (1.1, "all places", False, "all places"),
+    ],
+)
+def test_a_network_that_undoes_the_way_back_goes_before_maps_of_latents_or_scales(
+    by_network: float, instead: str, known: bool, taken: str
+) -> None:
+    judge, _ = judges_of(by_network, known, None)
+    for measured in (judge._distances, judge.scores):
+        measured[instead] = measured.pop("parametric")
+    assert judge.plainest_of_the_nearest() == taken
+
+
+@pytest.mark.parametrize(
     ("by_network", "learnt_from", "known", "taken"),
     [
         (1.1, RESTORED_CELLS, True, True),

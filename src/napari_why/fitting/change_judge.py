@@ -4,7 +4,9 @@ The rule, for each direction from class p to class q: of all candidates (one cur
 channel, a change in few numbers, a map scale by scale, transport of latents at all places or of the excess
 mass alone, a network that undoes the way back), the one whose images of held-out p come nearest to real images
 of q; of several that come as near, as far as wells drawn anew can tell, a plain one: a curve or, else, few
-numbers. So a curve is the answer where nothing does better than brightness.
+numbers. So a curve is the answer where nothing does better than brightness. Else, of as near ones, a network that
+undoes the way back goes before a map of latents or of scales: it averages noise away, and was nearer to the truth
+where that is known.
 
 A change in few numbers is none of the candidates where it cannot be what happened: its fit leaves between the classes
 more than three times what chance would (the J test of Hansen 1982). Half of what judges it are the statistics
@@ -494,7 +496,10 @@ class ChangeJudge:
         return self.share_left(self.plainest_of_the_nearest(NETWORKS))
 
     def plainest_of_the_nearest(self, without: Collection[str] = ()) -> str:
-        """Return a plain candidate where one is as near to real images of the target as any, else the nearest."""
+        """Return a plain candidate where one is as near to real images of the target as any, else the nearest.
+
+        Of many wells a network that undoes the way back, where it is as near, before maps of latents or scales.
+        """
         known = {
             name: scores.nearness
             for name, scores in self.scores.items()
@@ -511,12 +516,18 @@ class ChangeJudge:
         if not measured:
             return next(iter(known))  # nothing tells them apart
         nearest = min(measured, key=lambda name: measured[name])
-        least = self._distances[nearest]
-        for name in (plain for plain in PLAIN if plain in measured):
-            found = self._distances[name]
-            if found and least and np.mean(found.drawn <= least.drawn) >= AS_NEAR:
+        before: tuple[str, ...] = PLAIN
+        if self._nearness.known and nearest not in NETWORKS:
+            before = (*PLAIN, RESTORED)
+        for name in before:
+            if name in measured and self._is_as_near(name, nearest):
                 return name
         return nearest
+
+    def _is_as_near(self, name: str, nearest: str) -> bool:
+        """Tell whether a candidate comes as near as the nearest one, as far as wells drawn anew can tell."""
+        found, least = self._distances.get(name), self._distances[nearest]
+        return bool(found and least and np.mean(found.drawn <= least.drawn) >= AS_NEAR)
 
     def nearest_network(self) -> str:
         """Return which of the networks that were trained makes images nearest to real ones."""
@@ -524,10 +535,9 @@ class ChangeJudge:
 
     def _tells_cells_apart(self, name: str) -> bool:
         """Tell whether a network that learnt from drawn cells comes as near as a candidate that is not plain."""
-        restored, nearest = self._distances.get(RESTORED_CELLS), self._distances[name]
         if name in PLAIN or not self._nearness.known:
             return False
-        return bool(restored and nearest and np.mean(restored.drawn <= nearest.drawn) >= AS_NEAR)
+        return self._is_as_near(RESTORED_CELLS, name)
 
     def _ask(self) -> float | None:
         """Return how often real held-out images look like the target; None where that is unreliable."""
