@@ -117,7 +117,7 @@ def transport(
         ``responding_cells`` draws which cells respond, and changes these alone: the path leads to the first
         of several draws (:class:`~napari_why.counterfactuals.spread.Samples`). ``auto`` takes what
         came nearest to real images of the target among held-out images, a plain one where it
-        comes as near, and never draws.
+        comes as near (see :mod:`napari_why.fitting.change_judge`), and never draws.
     overshoot : float
         Multiple of the complete change at which alpha1 is put, for who wants to see more, or less,
         than the classes differ. 0, as in older records, is 1. An overshoot that an older version
