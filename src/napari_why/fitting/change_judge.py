@@ -34,7 +34,9 @@ chance between wells: then nothing is changed rather than by chance.
 Near is measured by texture features and by the statistics that relate a channel to the locked structures, in
 units of how images of q differ among themselves (Mahalanobis distance of the means). What single pixels do is
 smoothed away first: it is the camera's noise, which no change can foretell. An image that is made dimmer has less of
-it than one that was taken of dim cells, and a candidate that makes noise up would look nearer than the true change.
+it than one that was taken of dim cells, and a candidate that makes noise up would look nearer than the true change. So
+images are first given the noise that they lack against real ones as bright: smoothing alone leaves some of it, and of a
+blurred image there was nothing to smooth.
 Whether the chosen one is nearer than the sources as they are is noted: of classes that do not differ, none is. Neither
 the classifier nor the second network is asked. How often the classifier, and a linear discriminant of
 the texture features, take the images for q is told beside it. A change is judged as it was fitted, and never
@@ -174,8 +176,10 @@ class ChangeJudge:
         self._of_target = of_target
         known = [found.images for found in map(looks.known, (source, target)) if found is not None]
         self._relations = looks.frames(torch.cat(known or [sources.images, of_target]))
+        of_known = looks.known(target)
+        self._noise = looks.noise(of_target if of_known is None else of_known.images)
         self._nearness = self._measure_real(held_out, targets.groups, sources.groups)
-        self._unchanged = self._nearness.measure(self._relate(self._source, self._from))
+        self._unchanged = self._nearness.measure(self._describe(self._source))
 
     @property
     def knows_chance(self) -> bool:
@@ -192,6 +196,11 @@ class ChangeJudge:
         if known is not None:
             of_training = self._relate(looks.export(known.images), looks.textures(self.target))
         return Nearness(real, of_training, groups, of_sources)
+
+    def _describe(self, raw: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what tells how near images are, as a camera would have taken them."""
+        noisy = self._looks.with_noise(raw, self._noise)
+        return self._relate(noisy, self._looks.describe(noisy))
 
     def _relate(self, raw: NDArray[Any], textures: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return texture features of raw images with how their channels lie to locked structures."""
@@ -220,7 +229,7 @@ class ChangeJudge:
         if self._appearance is not None and self.asked is not None:
             alike = self._appearance.share_like_target(textures)
         distance = feature_distance(textures, self._real, self._from)
-        measured = self._nearness.measure(self._relate(raw, textures))
+        measured = self._nearness.measure(self._describe(raw))
         self._distances[name] = measured
         self.scores[name] = TransportScores(
             float(np.mean(predicted)), alike, distance, None if measured is None else measured.value
@@ -425,11 +434,7 @@ class ChangeJudge:
             return False
         if not (self._nearness.known and way_back._nearness.known):
             return self._is_less_likely_than(way_back)
-        instead = self._distances[name]
-        if any(
-            other and np.mean(restored.drawn <= other.drawn) < AS_NEAR
-            for other in (self._unchanged, instead)
-        ):
+        if self._stays_farther(restored, name):
             return False
         undone = way_back.plainest_of_the_nearest(NETWORKS)
         if _is_surely_less(way_back.share_left(undone), self.share_left(name)):
@@ -437,6 +442,13 @@ class ChangeJudge:
         # what seems to work goes before what does not
         nearer, nearer_back = self.nearer_in(name), way_back.nearer_in(undone)
         return nearer is not None and nearer_back is not None and nearer < SURELY <= nearer_back
+
+    def _stays_farther(self, restored: Distance, name: str) -> bool:
+        """Tell whether a network's images are surely farther than unchanged ones, or than those of a candidate."""
+        return any(
+            other is not None and np.mean(restored.drawn <= other.drawn) < AS_NEAR
+            for other in (self._unchanged, self._distances[name])
+        )
 
     def _few_numbers(self) -> ParametricMap | None:
         maps = require_statistics(self._classifier).pixel_maps

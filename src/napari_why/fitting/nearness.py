@@ -15,6 +15,8 @@ from napari_why.datasets.features import TINY, AppearanceJudge, image_features
 from napari_why.images.image import export_dtype, export_pixels
 from napari_why.model.classifier import Classifier
 from napari_why.networks.network import InvertibleNetwork
+from napari_why.simulation.planted_rendering import CameraNoise, estimate_noise
+from napari_why.transport.back_translation import MissingNoise
 from napari_why.transport.channel_change import FINEST
 from napari_why.transport.channel_statistics import ChannelFrame
 from napari_why.transport.pixel_maps import smooth
@@ -88,6 +90,37 @@ class Looks:
             [one.describe(prepared) for one in frames], 1
         ).numpy()
         return found
+
+    def noise(self, images: Tensor) -> tuple[CameraNoise, ...]:
+        """Return the camera's noise in each free channel of real preprocessed images (N, C, H, W)."""
+        planes = images.float().cpu().numpy()
+        return tuple(estimate_noise(list(planes[:, channel])) for channel in self.free)
+
+    def with_noise(self, raw: NDArray[Any], wanted: Sequence[CameraNoise]) -> NDArray[Any]:
+        """Return raw images with the noise that they lack against real ones as bright; the same at every call.
+
+        Every change makes the noise larger or smaller together with the image: of one that blurs next to
+        nothing is left, where a camera would have added its own.
+
+        Parameters
+        ----------
+        raw : ndarray, shape (N, C, H, W)
+            As exported, grey levels.
+        wanted : sequence of CameraNoise
+            Of real images, from :meth:`noise`; one a free channel.
+
+        Returns
+        -------
+        ndarray, shape (N, C, H, W)
+            As exported.
+        """
+        prepared = self.classifier.prepare_pixels(raw).cpu()
+        generator = torch.Generator().manual_seed(0)
+        there = self.noise(prepared)
+        for channel, real, made in zip(self.free, wanted, there, strict=True):
+            plane = prepared[:, channel]
+            prepared[:, channel] += MissingNoise(channel, real, made).draw(plane, generator)
+        return self.export(prepared)
 
     def frames(self, images: Tensor) -> list[ChannelFrame]:
         """Return a frame of each free channel of preprocessed images (N, C, H, W)."""
