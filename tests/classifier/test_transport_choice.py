@@ -194,7 +194,7 @@ def test_the_true_change_is_nearest_though_it_takes_the_cameras_noise_with_it(se
         looks, Grouped(sources[:12], np.arange(12)), Grouped(real[:12], np.arange(12, 24)), 0, 1
     )
     true, some = (
-        judge._nearness.measure(judge._describe(looks.export(smooth(sources[:12], by))))
+        judge._nearness.measure(judge._relate(*judge._see(looks.export(smooth(sources[:12], by)))))
         for by in (width, 1.0)
     )
     assert judge._unchanged is not None

@@ -179,7 +179,7 @@ class ChangeJudge:
         of_known = looks.known(target)
         self._noise = looks.noise(of_target if of_known is None else of_known.images)
         self._nearness = self._measure_real(held_out, targets.groups, sources.groups)
-        self._unchanged = self._nearness.measure(self._describe(self._source))
+        self._unchanged = self._nearness.measure(self._relate(*self._see(self._source)))
 
     @property
     def knows_chance(self) -> bool:
@@ -197,10 +197,10 @@ class ChangeJudge:
             of_training = self._relate(looks.export(known.images), looks.textures(self.target))
         return Nearness(real, of_training, groups, of_sources)
 
-    def _describe(self, raw: NDArray[Any]) -> NDArray[np.float64]:
-        """Return what tells how near images are, as a camera would have taken them."""
+    def _see(self, raw: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Return raw images as a camera would have taken them, and their texture features."""
         noisy = self._looks.with_noise(raw, self._noise)
-        return self._relate(noisy, self._looks.describe(noisy))
+        return noisy, self._looks.describe(noisy)
 
     def _relate(self, raw: NDArray[Any], textures: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return texture features of raw images with how their channels lie to locked structures."""
@@ -224,12 +224,12 @@ class ChangeJudge:
         predicted = [
             int(frame.probabilities.argmax()) == self.target for frame in self._frames[name]
         ]
-        textures = self._looks.describe(raw)
+        noisy, textures = self._see(raw)
         alike = None
         if self._appearance is not None and self.asked is not None:
             alike = self._appearance.share_like_target(textures)
         distance = feature_distance(textures, self._real, self._from)
-        measured = self._nearness.measure(self._describe(raw))
+        measured = self._nearness.measure(self._relate(noisy, textures))
         self._distances[name] = measured
         self.scores[name] = TransportScores(
             float(np.mean(predicted)), alike, distance, None if measured is None else measured.value
