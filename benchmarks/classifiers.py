@@ -189,13 +189,19 @@ def measure(classifier: why.Classifier, dataset: why.Dataset, part: str) -> dict
     return {
         "accuracy": found["accuracy"],
         "wells": float(right.mean()),
-        "z_prime": found["z_prime"],
-        "z_prime_kept": float("nan") if of_kept is None else of_kept["z_prime"],
+        "z_prime": known(found["z_prime"]),
+        "z_prime_kept": known(None if of_kept is None else of_kept["z_prime"]),
         "flagged": float((~kept).sum()),
-        "z_prime_wells": z_prime(wells["score"][first].to_numpy(), wells["score"][last].to_numpy())
-        or float("nan"),
+        "z_prime_wells": known(
+            z_prime(wells["score"][first].to_numpy(), wells["score"][last].to_numpy())
+        ),
         "loss": float(-np.log(probabilities[np.arange(len(labels)), labels].clip(1e-12)).mean()),
     }
+
+
+def known(figure: float | None) -> float:
+    """Return NaN for what two images of a class are too few to tell."""
+    return float("nan") if figure is None else figure
 
 
 def describe(row: dict[str, Any]) -> str:

@@ -5,7 +5,8 @@
 
 A known change is planted into half of the groups of a data set (wells). For both directions the change of
 the planted channel, with all others locked, is fitted on the benchmark's training tiles, on all groups and on
-random four fifths of them. Processor seconds, terms, logarithm of the evidence and the relative error of the
+random four fifths of them. Processor seconds, terms, logarithm of the evidence, misfit (squared
+distance left between the moments, per degree of freedom) and the relative error of the
 true change on tiles of other groups are printed; 1 is what doing nothing has. --slow fits every term to the
 end, with slopes of all images, beside it.
 """
@@ -89,7 +90,7 @@ def main() -> None:
     forms = {"fast": {}} | (
         {"slow": {"fitted": len(TERMS), "slope_images": 10**6}} if chosen.slow else {}
     )
-    print("direction | groups | form | seconds | terms | evidence | relative error")
+    print("direction | groups | form | seconds | terms | evidence | misfit | relative error")
     for place, direction in enumerate(data.directions):
         for subset in range(chosen.subsets + 1):
             rng = np.random.default_rng(subset) if subset else None
@@ -107,7 +108,7 @@ def main() -> None:
                 print(
                     f"{direction.name} | {'all' if rng is None else f'subset {subset}'} | {form} | "
                     f"{time.process_time() - before:.1f} | {', '.join(found.terms) or 'none'} | "
-                    f"{found.evidence:.1f} | {tiles.score(found, place):.3f}",
+                    f"{found.evidence:.1f} | {found.misfit:.2f} | {tiles.score(found, place):.3f}",
                     flush=True,
                 )
 

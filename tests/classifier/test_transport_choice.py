@@ -703,11 +703,23 @@ def test_a_network_that_stays_surely_farther_or_of_few_wells_stands_in_for_nothi
 
 
 def few_numbers(evidence: float, *terms: str, misfit: float = 1.0) -> ParametricMap:
-    """Return a change by these terms that makes the training images so much likelier."""
-    values = {name: torch.zeros(TERMS[name].size) for name in (*ALWAYS, *terms)}
-    unknown = torch.zeros(0, 0)
+    """Return a change by these terms that makes the training images so much likelier, beside a channel that stays."""
+    named = (terms, evidence, misfit), ((), 0.0, 0.5)
     return ParametricMap(
-        (ChannelChange(1, 0.0, 1.0, (0.1, 0.2, 0.3), None, values, unknown, evidence, misfit),)
+        tuple(
+            ChannelChange(
+                channel,
+                0.0,
+                1.0,
+                (0.1, 0.2, 0.3),
+                None,
+                {name: torch.zeros(TERMS[name].size) for name in (*ALWAYS, *changed)},
+                torch.zeros(0, 0),
+                gained,
+                left,
+            )
+            for channel, (changed, gained, left) in enumerate(named, start=1)
+        )
     )
 
 
@@ -745,7 +757,11 @@ def test_what_training_wells_are_sure_of_goes_before_what_is_nearer_to_few_other
 
 @pytest.mark.parametrize(
     ("misfit", "known", "taken"),
-    [(1.0, True, "parametric"), (6.0, True, RESTORED), (6.0, False, "parametric")],
+    [
+        (2.9, True, "parametric"),
+        (3.1, True, RESTORED),
+        (3.1, False, "parametric"),
+    ],
 )
 def test_few_numbers_that_cannot_be_what_happened_are_no_candidate(
     misfit: float, known: bool, taken: str
@@ -775,6 +791,75 @@ def test_a_network_that_undoes_the_way_back_goes_before_maps_of_latents_or_scale
     for measured in (judge._distances, judge.scores):
         measured[instead] = measured.pop("parametric")
     assert judge.plainest_of_the_nearest() == taken
+    # where leaving images as they are is surely nearer, as near as another is not enough
+    judge._unchanged = Distance(0.1, np.full(401, 0.1), np.full(401, 0.01))
+    assert judge.plainest_of_the_nearest() == (instead if taken == RESTORED else taken)
+
+
+AS_NEAR_ONCE_IN_SIX = [0.99] * 2 + [1.3] * 10
+
+
+@pytest.mark.parametrize(
+    ("undoing", "of_cells", "known", "taken"),
+    [
+        # surely farther than the nearest, though nearer than the network that is taken instead of it
+        (AS_NEAR_ONCE_IN_SIX, [1.2] * 12, True, RESTORED),
+        # as near as the nearest, though not as that network
+        (
+            [1.0] * 2 + [0.98] * 2 + [1.3] * 8,
+            [1.4] * 2 + [0.99] * 2 + [1.4] * 8,
+            True,
+            RESTORED_CELLS,
+        ),
+        # nobody asks for it, and how sure it is would not be known
+        (AS_NEAR_ONCE_IN_SIX, [1.01] * 12, False, RESTORED),
+    ],
+)
+def test_the_network_of_drawn_cells_has_to_be_as_near_as_the_nearest(
+    monkeypatch: pytest.MonkeyPatch,
+    undoing: list[float],
+    of_cells: list[float],
+    known: bool,
+    taken: str,
+) -> None:
+    judge, _ = judges_of(1.1, True, None)
+    drawn = {"all places": [1.0] * 12, RESTORED: undoing, RESTORED_CELLS: of_cells}
+    judge._unchanged = Distance(3.0, np.full(12, 3.0), np.full(12, 9.0))
+    judge._distances = {
+        name: Distance(np.mean(values), np.array(values), np.square(values))
+        for name, values in drawn.items()
+    }
+    judge.scores = {
+        name: TransportScores(0.0, None, 0.0, found.value)
+        for name, found in judge._distances.items()
+    }
+    judge._images, judge.asked = range(4), None
+    monkeypatch.setattr(ChangeJudge, "find_channels_to_put_back", lambda *_: ())
+    scores = judge.choose(part_responded=known).scores
+    assert scores is not None
+    assert scores["chosen change"] == taken
+
+
+def test_a_network_that_leaves_images_farther_than_they_were_undoes_nothing() -> None:
+    judge, way_back = judges_of(0.9, True, None)
+    assert judge._is_better_undone("parametric", way_back)
+    judge._unchanged = Distance(0.5, np.full(401, 0.5), np.full(401, 0.25))
+    assert not judge._is_better_undone("parametric", way_back)
+
+
+@pytest.mark.parametrize(
+    ("left", "describes"), [((1.0, 6.0), False), ((6.0, 1.0), False), ((1.0, 2.9), True)]
+)
+def test_few_numbers_describe_the_difference_in_all_channels_or_not(
+    left: tuple[float, float], describes: bool
+) -> None:
+    found = few_numbers(20.0, "blur")
+    changes = zip(found.changes, left, strict=True)
+    found = ParametricMap(tuple(replace(change, misfit=one) for change, one in changes))
+    assert found.describes_the_difference is describes
+    # of one well, which is no evidence, nobody knows what chance would leave
+    nothing = tuple(replace(change, evidence=0.0) for change in found.changes)
+    assert ParametricMap(nothing).describes_the_difference
 
 
 @pytest.mark.parametrize(

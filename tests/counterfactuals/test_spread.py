@@ -369,3 +369,22 @@ def test_a_change_that_was_found_is_not_called_none(explain, known) -> None:
     result = explain(known, change="parametric")
     assert result.differences.any()
     assert not any(note.startswith("nothing is changed") for note in result.notes)
+
+
+def test_where_nothing_that_few_numbers_tell_helps_it_is_not_said_that_images_are_alike(
+    explain, known
+) -> None:
+    found = known.find(0, 1, "parametric")
+    still = tuple(
+        replace(
+            change,
+            values={"noise": change.values["noise"]},
+            covariance=torch.eye(2),
+            evidence=0.0,
+            misfit=4.2,
+        )
+        for change in found.changes
+    )
+    notes = explain(known.with_map(0, 1, ParametricMap(still)), change="parametric").notes
+    assert any(note.startswith("nothing is changed: no change in few numbers") for note in notes)
+    assert not any("training images do not show" in note for note in notes)

@@ -30,7 +30,7 @@ from napari_why.transport.maps import (
     Mass,
     PixelKind,
 )
-from napari_why.transport.parametric_map import ParametricMap
+from napari_why.transport.parametric_map import MOST_MISFIT, ParametricMap
 from napari_why.transport.pixel_maps import GreyLevelCurve, PixelMap
 from napari_why.transport.responding_cells import CellSamples, RespondingCells
 
@@ -318,6 +318,11 @@ def _notes_of_map(
 ) -> tuple[str, ...]:
     """Say what kind of change it is, and what was shown of it where it was chosen (else None)."""
     if isinstance(found, ParametricMap) and not any(change.terms for change in found.changes):
+        if found.misfit > MOST_MISFIT:  # not by chance, and by nothing that few numbers can tell
+            return (
+                "nothing is changed: no change in few numbers was found that makes images of "
+                f"{source} more like those of {target}",
+            )
         return (
             f"nothing is changed: the training images do not show what differs between {source} and "
             f"{target} by more than images of a class differ among themselves",

@@ -5,11 +5,11 @@ channel, a change in few numbers, a map scale by scale, transport of latents at 
 mass alone, a network that undoes the way back), the one whose images of held-out p come nearest to real images
 of q; of several that come as near, as far as wells drawn anew can tell, a plain one: a curve or, else, few
 numbers. So a curve is the answer where nothing does better than brightness. Else, of as near ones, a network that
-undoes the way back goes before a map of latents or of scales: it averages noise away, and was nearer to the truth
-where that is known.
+undoes the way back goes before a map of latents or of scales, where it is not farther than unchanged images: it averages
+noise away, and was nearer to the truth of depolarisation (docs/results.md).
 
 A change in few numbers is none of the candidates where it cannot be what happened: its fit leaves between the classes
-more than three times what chance would (the J test of Hansen 1982). Half of what judges it are the statistics
+more than three times what chance would, per degree of freedom (after the J test of Hansen 1982). Half of what judges it are the statistics
 that it was fitted by, so that it seems near whatever it does to the rest.
 
 One thing goes before it: of two directions one is often learnt much better than the other (what adds blur, say,
@@ -179,7 +179,8 @@ class ChangeJudge:
         of_known = looks.known(target)
         self._noise = looks.noise(of_target if of_known is None else of_known.images)
         self._nearness = self._measure_real(held_out, targets.groups, sources.groups)
-        self._unchanged = self._nearness.measure(self._relate(*self._see(self._source)))
+        seen, self._seen = self._see(self._source)
+        self._unchanged = self._nearness.measure(self._relate(seen, self._seen))
 
     @property
     def knows_chance(self) -> bool:
@@ -228,7 +229,7 @@ class ChangeJudge:
         alike = None
         if self._appearance is not None and self.asked is not None:
             alike = self._appearance.share_like_target(textures)
-        distance = feature_distance(textures, self._real, self._from)
+        distance = feature_distance(textures, self._real, self._seen)
         measured = self._nearness.measure(self._relate(noisy, textures))
         self._distances[name] = measured
         self.scores[name] = TransportScores(
@@ -397,7 +398,9 @@ class ChangeJudge:
         Choice
         """
         name, left_back = self.plainest_of_the_nearest(), None
-        tells_cells_apart = part_responded and self._tells_cells_apart(name)
+        tells_cells_apart = (
+            part_responded and name not in PLAIN and self._tells_cells_apart(self.nearest())
+        )
         if tells_cells_apart:
             name = RESTORED_CELLS
         elif way_back is not None and self._is_better_undone(name, way_back):
@@ -472,15 +475,16 @@ class ChangeJudge:
         # without evidence, as of a single well, it tells of nothing
         return not few.terms or (few.evidence > 0 and not few.terms <= BRIGHTNESS)
 
-    def _near_by_its_fit(self) -> tuple[str, ...]:
-        """Return the name of the change in few numbers where it cannot be what happened.
+    def _cannot_be_what_happened(self, name: str) -> bool:
+        """Tell whether a candidate is a change in few numbers that describes the difference of the classes badly.
 
         Half of what tells how near it comes are the statistics that it was fitted by: it is near in
         these, whatever becomes of the rest. Of few wells nobody knows that anything else is better.
         """
         few = self._few_numbers()
-        doubtful = self._nearness.known and few is not None and not few.describes_the_difference
-        return ("parametric",) if doubtful else ()
+        if name != "parametric" or not self._nearness.known or few is None:
+            return False
+        return not few.describes_the_difference
 
     def is_nearer_than_unchanged(self, name: str) -> bool | None:
         """Tell whether images surely come nearer to real ones by a change; None where nothing tells."""
@@ -510,12 +514,40 @@ class ChangeJudge:
     def plainest_of_the_nearest(self, without: Collection[str] = ()) -> str:
         """Return a plain candidate where one is as near to real images of the target as any, else the nearest.
 
-        Of many wells a network that undoes the way back, where it is as near, before maps of latents or scales.
+        Of many wells the network that undoes what was chosen for the way back, where it is as near, before maps
+        of latents or of scales. Not before the network of drawn cells that may be as near too: it is known how
+        sure the one is, and not of the other.
         """
+        measured = self._measured(without)
+        nearest = self.nearest(without)
+        for name in (plain for plain in PLAIN if plain in measured):
+            if self._is_as_near(name, nearest):
+                return name
+        restored = self._distances.get(RESTORED) if RESTORED in measured else None
+        if restored and nearest not in NETWORKS and self._nearness.known:
+            return nearest if self._stays_farther(restored, nearest) else RESTORED
+        return nearest
+
+    def nearest(self, without: Collection[str] = ()) -> str:
+        """Return the candidate that comes nearest to real images of the target; the first where nothing tells."""
+        measured = self._measured(without)
+        if not measured:
+            return next(name for name in self.scores if self._is_candidate(name, without))
+        return min(measured, key=lambda name: measured[name])
+
+    def _is_candidate(self, name: str, without: Collection[str]) -> bool:
+        return (
+            name not in without
+            and not self._follows_chance(name)
+            and not self._cannot_be_what_happened(name)
+        )
+
+    def _measured(self, without: Collection[str]) -> dict[str, float]:
+        """Return how far the candidates are that may be chosen; empty where nothing tells."""
         known = {
             name: scores.nearness
             for name, scores in self.scores.items()
-            if name not in (*without, *self._near_by_its_fit()) and not self._follows_chance(name)
+            if self._is_candidate(name, without)
         }
         measured = {name: value for name, value in known.items() if value is not None}
         few = self._few_numbers()
@@ -525,16 +557,7 @@ class ChangeJudge:
             measured = {
                 name: value for name, value in measured.items() if name in surely
             } or measured
-        if not measured:
-            return next(iter(known))  # nothing tells them apart
-        nearest = min(measured, key=lambda name: measured[name])
-        before: tuple[str, ...] = PLAIN
-        if self._nearness.known and nearest not in NETWORKS:
-            before = (*PLAIN, RESTORED)
-        for name in before:
-            if name in measured and self._is_as_near(name, nearest):
-                return name
-        return nearest
+        return measured
 
     def _is_as_near(self, name: str, nearest: str) -> bool:
         """Tell whether a candidate comes as near as the nearest one, as far as wells drawn anew can tell."""

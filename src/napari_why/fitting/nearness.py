@@ -100,7 +100,8 @@ class Looks:
         """Return raw images with the noise that they lack against real ones as bright; the same at every call.
 
         Every change makes the noise larger or smaller together with the image: of one that blurs next to
-        nothing is left, where a camera would have added its own.
+        nothing is left, where a camera would have added its own. Fine structure that real images have everywhere
+        is taken for noise (:func:`~napari_why.simulation.planted_rendering.estimate_noise`).
 
         Parameters
         ----------

@@ -42,10 +42,10 @@ LEAST_EVIDENCE = 2.0
 PLAIN_KIN = {"curve": "gain", "scales": "blur", "distance": "redistribution"}
 BRIGHTNESS = frozenset({"gain", "curve"})
 """Terms that are a curve of grey levels."""
-# Of what chance would leave between the moments: more says that no such change is what happened (the J test of
-# Hansen 1982). Where a plain change was made, in real and in simulated images, a fit leaves .3 to 2.5 times that;
-# where threads were broken, or a part of the cells responded, 3.2 to 7.5.
-MOST_LEFT = 3.0
+# Of what chance would leave between the moments, per degree of freedom: more says that no such change is what happened
+# (after the J test of Hansen 1982). Where a plain change was made a fit leaves less, and where a part of the cells
+# responded or threads were broken mostly more: docs/results.md, "The change in few numbers alone".
+MOST_MISFIT = 3.0
 # Of the terms that are left, in the order of what one step foresees of them, so many are fitted to the end.
 FITTED = 3
 
@@ -185,12 +185,15 @@ class ParametricMap:
     @property
     def misfit(self) -> float:
         """What the fit left between the moments of the classes, in units of what chance would; of the worst channel."""
-        return max(change.misfit for change in self.changes)
+        return max((change.misfit for change in self.changes), default=0.0)
 
     @property
     def describes_the_difference(self) -> bool:
-        """Whether such a change can be what happened: the fit leaves no more than three times what chance would."""
-        return self.misfit <= MOST_LEFT
+        """Whether such a change can be what happened: the fit leaves no more than three times what chance would.
+
+        True also where it is not known what chance would leave: of one well, which is no evidence.
+        """
+        return not self.evidence or self.misfit <= MOST_MISFIT
 
     @classmethod
     def fit(
