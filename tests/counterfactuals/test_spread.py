@@ -13,7 +13,6 @@ from napari_why.counterfactuals import counterfactual, verdict
 from napari_why.counterfactuals.change import measured_change
 from napari_why.counterfactuals.method import Versions
 from napari_why.counterfactuals.spread import AROUND, compare_changes, measure_spread, spread_images
-from napari_why.counterfactuals.transport import BESIDE_LEFT, WIDENING
 from napari_why.output.figures import counterfactual_figure
 from napari_why.output.layers import to_layers
 from napari_why.transport.back_translation import RestoringNetwork, UNet
@@ -196,8 +195,7 @@ def test_what_held_out_images_still_differ_in_counts_for_the_change_that_they_ch
     assert older.spread.left == 0
     assert np.array_equal(older.spread.deviation, explain().spread.deviation)
     around = ndimage.uniform_filter(found.spread.change.astype(float) ** 2, (0, AROUND, AROUND))
-    versions = older.spread.deviation.astype(float) / WIDENING["curve"]
-    expected = np.sqrt((BESIDE_LEFT * versions) ** 2 + 0.25 * around)
+    expected = np.sqrt(older.spread.deviation.astype(float) ** 2 + 0.25 * around)
     np.testing.assert_allclose(found.spread.deviation, expected, rtol=1e-4, atol=1e-3)
     # more than all of it tells no more
     most = Choice(kind="curve", scores={"difference left at most": 8.0})

@@ -258,11 +258,7 @@ WIDENING: Mapping[str, float] = {
 }
 
 
-# Where it is known what a change leaves, that stands for what no version shows, and versions count as they are,
-# whatever the kind: limits of sixteen chosen changes known by planting or simulation, scenes="validation", so held
-# the truth in 95 % of the changed pixels (82 to 100 %); widened by kind it was 89 % (60 to 100 %).
-BESIDE_LEFT = 1.0
-# All of it. Of classes that hardly differ it is a ratio of two small numbers, which draws take beyond any bound,
+# All of what a change leaves, which stands for what no version shows. Of classes that hardly differ it is a ratio of two small numbers, which draws take beyond any bound,
 # and limits that hold no change at all, and one twice as large, say already that nothing is known.
 MOST_LEFT = 1.0
 
@@ -272,13 +268,12 @@ def _calibrated(
 ) -> Versions:
     """Return versions with how far the truth may be from them.
 
-    By what the change leaves of the difference between the classes, as measured when it was chosen; where that
-    is not known (another change than the chosen one, an older classifier), by the usual error of its kind.
+    By the usual error of its kind and by what the change leaves of the difference between the classes, as measured
+    when it was chosen; by the first alone where that is not known (another change than the chosen one, an older
+    classifier). What is left is next to nothing where features see no difference, and then tells of no pixel.
     """
     left: float | None = None if choice is None else (choice.scores or {}).get(LEFT_AT_MOST)
-    if left is None:
-        return Versions(make, WIDENING[kind])
-    return Versions(make, BESIDE_LEFT, min(left, MOST_LEFT))
+    return Versions(make, WIDENING[kind], 0.0 if left is None else min(left, MOST_LEFT))
 
 
 def _pixel_kind(kind: str) -> PixelKind | None:
