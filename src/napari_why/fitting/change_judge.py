@@ -5,7 +5,7 @@ channel, a change in few numbers, a map scale by scale, transport of latents at 
 mass alone, a network that undoes the way back), the one whose images of held-out p come nearest to real images
 of q; of several that come as near, as far as wells drawn anew can tell, a plain one: a curve or, else, few
 numbers. So a curve is the answer where nothing does better than brightness. Else, of as near ones, a network that
-undoes the way back goes before a map of latents or of scales, where it is not farther than unchanged images: it averages
+undoes the way back goes before a map of latents or of scales, where it is not surely farther than unchanged images: it averages
 noise away, and was nearer to the truth of depolarisation (docs/results.md).
 
 A change in few numbers is none of the candidates where it cannot be what happened: its fit leaves between the classes

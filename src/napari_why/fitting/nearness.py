@@ -115,7 +115,7 @@ class Looks:
         ndarray, shape (N, C, H, W)
             As exported.
         """
-        prepared = self.classifier.prepare_pixels(raw).cpu()
+        prepared = self.classifier.prepare_pixels(raw).cpu().clone()
         generator = torch.Generator().manual_seed(0)
         there = self.noise(prepared)
         for channel, real, made in zip(self.free, wanted, there, strict=True):
