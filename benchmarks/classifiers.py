@@ -7,8 +7,8 @@
 Steps as ``why.fit`` has them up to the trained network, the lock test included, without what only
 explanations need: the same options and seed give the same network. Prints one row a training and
 mean and spread of each network; ``z_prime_kept`` is that of images without those that are flagged for
-what they show (``flagged`` of them), by a rule that looks at the image alone. What is in FOLDER already is not trained again, so that a run that was
-stopped goes on and ``--parts validation test`` looks at the test images of what was chosen by the others.
+what they show (``flagged`` of them), by a rule that looks at the image alone. What is in FOLDER already is
+not trained again, so that a run that was stopped goes on and ``--parts validation test`` looks at the test images of what was chosen by the others.
 """
 
 import argparse
@@ -200,7 +200,7 @@ def measure(classifier: why.Classifier, dataset: why.Dataset, part: str) -> dict
 
 
 def known(figure: float | None) -> float:
-    """Return NaN for what two images of a class are too few to tell."""
+    """Return NaN for a figure that too few images leave unknown."""
     return float("nan") if figure is None else figure
 
 

@@ -258,8 +258,9 @@ WIDENING: Mapping[str, float] = {
 }
 
 
-# All of what a change leaves, which stands for what no version shows. Of classes that hardly differ it is a ratio of two small numbers, which draws take beyond any bound,
-# and limits that hold no change at all, and one twice as large, say already that nothing is known.
+# All of what a change leaves, which stands for what no version shows. Of classes that hardly differ it is a ratio of
+# two small numbers, which draws take beyond any bound, and limits that hold no change at all, and one twice as large,
+# say already that nothing is known.
 MOST_LEFT = 1.0
 
 

@@ -4,13 +4,14 @@ The rule, for each direction from class p to class q: of all candidates (one cur
 channel, a change in few numbers, a map scale by scale, transport of latents at all places or of the excess
 mass alone, a network that undoes the way back), the one whose images of held-out p come nearest to real images
 of q; of several that come as near, as far as wells drawn anew can tell, a plain one: a curve or, else, few
-numbers. So a curve is the answer where nothing does better than brightness. Else, of as near ones, a network that
-undoes the way back goes before a map of latents or of scales, where it is not surely farther than unchanged images: it averages
-noise away, and was nearer to the truth of depolarisation (docs/results.md).
+numbers. So a curve is the answer where nothing does better than brightness. Else, of many wells, the network that
+undoes what was chosen for the way back goes before a map of latents or of scales that is nearer by chance alone, where
+it is not surely farther than unchanged images: it averages noise away, and was nearer to the truth of depolarisation
+(docs/results.md).
 
-A change in few numbers is none of the candidates where it cannot be what happened: its fit leaves between the classes
-more than three times what chance would, per degree of freedom (after the J test of Hansen 1982). Half of what judges it are the statistics
-that it was fitted by, so that it seems near whatever it does to the rest.
+Of many wells a change in few numbers is none of the candidates where it cannot be what happened: its fit leaves
+between the classes more than three times what chance would, per degree of freedom (after the J test of Hansen 1982).
+Half of what judges it are the statistics that it was fitted by, so that it seems near whatever it does to the rest.
 
 One thing goes before it: of two directions one is often learnt much better than the other (what adds blur, say,
 is told by few numbers, and what takes it away is not). Where the change back leaves surely less of the
@@ -515,8 +516,8 @@ class ChangeJudge:
         """Return a plain candidate where one is as near to real images of the target as any, else the nearest.
 
         Of many wells the network that undoes what was chosen for the way back, where it is as near, before maps
-        of latents or of scales. Not before the network of drawn cells that may be as near too: it is known how
-        sure the one is, and not of the other.
+        of latents or of scales. It is taken too where the network of drawn cells is as near: how sure a
+        change is can be told of the first alone.
         """
         measured = self._measured(without)
         nearest = self.nearest(without)

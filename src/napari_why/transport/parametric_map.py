@@ -43,8 +43,8 @@ PLAIN_KIN = {"curve": "gain", "scales": "blur", "distance": "redistribution"}
 BRIGHTNESS = frozenset({"gain", "curve"})
 """Terms that are a curve of grey levels."""
 # Of what chance would leave between the moments, per degree of freedom: more says that no such change is what happened
-# (after the J test of Hansen 1982). Where a plain change was made a fit leaves less, and where a part of the cells
-# responded or threads were broken mostly more: docs/results.md, "The change in few numbers alone".
+# (after the J test of Hansen 1982). Of many groups a fit leaves more where threads were broken, and less where dye was
+# lost; a dozen wells do not tell the two apart: docs/results.md, "The change in few numbers alone".
 MOST_MISFIT = 3.0
 # Of the terms that are left, in the order of what one step foresees of them, so many are fitted to the end.
 FITTED = 3
@@ -191,7 +191,8 @@ class ParametricMap:
     def describes_the_difference(self) -> bool:
         """Whether such a change can be what happened: the fit leaves no more than three times what chance would.
 
-        True also where it is not known what chance would leave: of one well, which is no evidence.
+        True also where there is no evidence: of one well, of which nobody knows what chance would leave, and where
+        nothing is changed.
         """
         return not self.evidence or self.misfit <= MOST_MISFIT
 
