@@ -857,9 +857,21 @@ def test_few_numbers_describe_the_difference_in_all_channels_or_not(
     changes = zip(found.changes, left, strict=True)
     found = ParametricMap(tuple(replace(change, misfit=one) for change, one in changes))
     assert found.describes_the_difference is describes
-    # of one well, which is no evidence, nobody knows what chance would leave
-    nothing = tuple(replace(change, evidence=0.0) for change in found.changes)
-    assert ParametricMap(nothing).describes_the_difference
+    # of one well nobody knows what chance would leave
+    assert replace(found, chance_known=False).describes_the_difference
+
+
+@pytest.mark.parametrize(
+    ("misfit", "chance_known", "taken"),
+    [(2.9, True, "parametric"), (3.1, True, RESTORED), (3.1, False, "parametric")],
+)
+def test_no_change_at_all_is_no_candidate_where_the_classes_differ_by_more_than_chance(
+    misfit: float, chance_known: bool, taken: str
+) -> None:
+    """Of no term there is no evidence, and yet it is known what chance would leave."""
+    found = replace(few_numbers(0.0, misfit=misfit), chance_known=chance_known)
+    judge, _ = judges_of(1.5, True, (found, found))
+    assert judge.plainest_of_the_nearest() == taken
 
 
 @pytest.mark.parametrize(

@@ -218,3 +218,4 @@ def test_images_of_a_single_well_are_no_evidence(source: Tensor) -> None:
     assert several.evidence > 0
     assert single.terms
     assert single.evidence == 0
+    assert (several.chance_known, single.chance_known) == (True, False)

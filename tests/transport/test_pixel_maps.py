@@ -1,6 +1,7 @@
 """Maps of pixels between classes, on images whose change is known."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -70,6 +71,26 @@ def test_brightness_alone_is_told_by_brightness_alone(fitted: Callable[..., Para
     found = fitted(dimmed)
     assert set(found.changes[0].values) == {*ALWAYS, "gain"}
     assert float(found.changes[0].values["gain"]) == pytest.approx(np.log(0.55), abs=0.15)
+
+
+def test_whether_chance_is_known_is_saved_and_earlier_versions_did_not_note_it(
+    fitted: Callable[..., ParametricMap],
+) -> None:
+    found = fitted(dimmed)
+    nothing = tuple(replace(change, evidence=0.0) for change in found.changes)
+    of_no_term = tuple(
+        replace(change, values={name: change.values[name] for name in ALWAYS}, evidence=0.0)
+        for change in found.changes
+    )
+    size = sum(found.changes[0].values[name].numel() for name in ALWAYS)
+    of_no_term = tuple(replace(c, covariance=c.covariance[:size, :size]) for c in of_no_term)
+    for changes, told in ((found.changes, True), (nothing, False), (of_no_term, True)):
+        for known in (True, False):
+            saved = ParametricMap(changes, known)
+            plain = saved.to_dict()
+            assert ParametricMap.from_parts(saved.tensors(), plain).chance_known is known
+            # or else a classifier that was saved before would have another fingerprint
+            assert ("chance_known" in plain) is (known != told)
 
 
 def test_of_two_halves_of_a_class_next_to_nothing_is_changed(source: Tensor) -> None:

@@ -473,8 +473,8 @@ class ChangeJudge:
         few = self._few_numbers()
         if name != "curve" or self._nearness.known or few is None:
             return False
-        # without evidence, as of a single well, it tells of nothing
-        return not few.terms or (few.evidence > 0 and not few.terms <= BRIGHTNESS)
+        # of a single well it tells of nothing
+        return not few.terms or (few.chance_known and not few.terms <= BRIGHTNESS)
 
     def _cannot_be_what_happened(self, name: str) -> bool:
         """Tell whether a candidate is a change in few numbers that describes the difference of the classes badly.

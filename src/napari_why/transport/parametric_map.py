@@ -167,9 +167,12 @@ class ParametricMap:
     ----------
     changes : tuple of ChannelChange
         One a free channel.
+    chance_known : bool
+        Whether there were groups of both classes to tell how much groups differ by chance: of one well nobody knows.
     """
 
     changes: tuple[ChannelChange, ...]
+    chance_known: bool = True
     kind: ClassVar[str] = "parametric"
 
     @property
@@ -191,10 +194,9 @@ class ParametricMap:
     def describes_the_difference(self) -> bool:
         """Whether such a change can be what happened: the fit leaves no more than three times what chance would.
 
-        True also where there is no evidence: of one well, of which nobody knows what chance would leave, and where
-        nothing is changed.
+        True also where nobody knows what chance would leave, as of one well.
         """
-        return not self.evidence or self.misfit <= MOST_MISFIT
+        return not self.chance_known or self.misfit <= MOST_MISFIT
 
     @classmethod
     def fit(
@@ -244,10 +246,11 @@ class ParametricMap:
             each_channel()
         if not locked:
             _find_changes_beside(found, (source, target), groups, cancelled)
-        if groups is not None and min(len(torch.unique(part)) for part in groups) < 2:
+        chance_known = groups is None or min(len(torch.unique(part)) for part in groups) > 1
+        if not chance_known:
             # of one well nobody knows how wells differ: images of it are many, and no evidence
             found = {channel: replace(change, evidence=0.0) for channel, change in found.items()}
-        return cls(tuple(found.values()))
+        return cls(tuple(found.values()), chance_known)
 
     def __call__(self, images: Tensor) -> Tensor:
         """See :class:`~.pixel_maps.PixelMap`."""
@@ -270,7 +273,7 @@ class ParametricMap:
             covariance = max(1.0, change.misfit) * change.covariance
             factor = torch.linalg.cholesky(covariance + 1e-9 * torch.eye(len(values)))
             drawn.append(replace(change, values=by_term(values + factor @ noise, names)))
-        return ParametricMap(tuple(drawn))
+        return replace(self, changes=tuple(drawn))
 
     def tensors(self) -> dict[str, Tensor]:
         """See :class:`~.pixel_maps.PixelMap`."""
@@ -296,7 +299,13 @@ class ParametricMap:
                     "misfit": change.misfit,
                 }
                 for change in self.changes
-            ]
+            ],
+            # left out where the changes tell it: what was saved before keeps its fingerprint
+            **(
+                {}
+                if self.chance_known == _has_evidence(self.changes)
+                else {"chance_known": self.chance_known}
+            ),
         }
 
     @classmethod
@@ -313,7 +322,13 @@ class ParametricMap:
         -------
         ParametricMap
         """
-        return cls(tuple(_read_channel(tensors, entry) for entry in plain["channels"]))
+        changes = tuple(_read_channel(tensors, entry) for entry in plain["channels"])
+        return cls(changes, bool(plain.get("chance_known", _has_evidence(changes))))
+
+
+def _has_evidence(changes: Sequence[ChannelChange]) -> bool:
+    """Tell whether what changes has evidence, as all has that was found of more wells than one; of nothing, yes."""
+    return any(change.evidence for change in changes) or not any(change.terms for change in changes)
 
 
 def _read_channel(tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> ChannelChange:
