@@ -7,7 +7,9 @@ A known change is planted into half of the groups of a data set (wells). For bot
 the planted channel, with all others locked, is fitted on the benchmark's training tiles, on all groups and on
 random four fifths of them. Processor seconds, terms, logarithm of the evidence, misfit (squared
 distance left between the moments, per degree of freedom) and the relative error of the
-true change on tiles of other groups are printed; 1 is what doing nothing has. --slow fits every term to the
+true change on tiles of other groups are printed; 1 is what doing nothing has. *chance* is the relative error, in the
+mean, of changes drawn from what the groups leave open about the coefficients: if the true change had the
+terms that were found, it is what groups that differ by chance alone would cost. --slow fits every term to the
 end, with slopes of all images, beside it.
 """
 
@@ -25,10 +27,12 @@ from napari_why.benchmark.scores import change_scores
 from napari_why.datasets import Preprocessing
 from napari_why.simulation import PlantOptions
 from napari_why.transport.channel_change import TERMS, ChannelChange
-from napari_why.transport.parametric_map import fit_channel
+from napari_why.transport.parametric_map import ParametricMap, fit_channel
 
 # Of the groups of each class: those that are left out are what a jackknife by fifths leaves out.
 KEPT = 0.8
+# Of what the groups leave open: their mean error is known to about a fifth.
+DRAWS = 12
 
 
 class Tiles:
@@ -60,14 +64,34 @@ class Tiles:
 
     def score(self, change: ChannelChange, place: int) -> float:
         """Return the relative error of a change on unseen tiles."""
-        direction, preprocessing = self.data.directions[place], self.preprocessing
+        return self._error(self._move(change, place), place)
+
+    def chance(self, change: ChannelChange, place: int) -> float:
+        """Return the mean relative error, beside the change itself, of what is drawn about it."""
+        generator, fitted = torch.Generator().manual_seed(0), ParametricMap((change,))
+        moved, truth = self._move(change, place), self._truth(place)
+        drawn = [fitted.draw(generator).changes[0] for _ in range(DRAWS)]
+        errors = [self._error(truth + self._move(one, place) - moved, place) for one in drawn]
+        return float(np.mean(errors))
+
+    def _error(self, moved: NDArray[np.float64], place: int) -> float:
+        return change_scores(moved, self._truth(place), self.data.affected).relative_error
+
+    def _truth(self, place: int) -> NDArray[np.float64]:
+        std = np.asarray(self.preprocessing.std)[:, None, None]
+        truth: NDArray[np.float64] = self.data.directions[place].truth / std
+        return truth
+
+    def _move(self, change: ChannelChange, place: int) -> NDArray[np.float64]:
+        """Return what a change does to unseen tiles (N, C, H, W), standardised."""
         mean, std = (
-            np.asarray(part)[:, None, None] for part in (preprocessing.mean, preprocessing.std)
+            np.asarray(part)[:, None, None]
+            for part in (self.preprocessing.mean, self.preprocessing.std)
         )
-        images = torch.tensor((direction.images - mean) / std).float()
+        images = torch.tensor((self.data.directions[place].images - mean) / std).float()
         moved: NDArray[np.float64] = np.zeros(images.shape)
         moved[:, change.channel] = (change(images) - images[:, change.channel]).numpy()
-        return change_scores(moved, direction.truth / std, self.data.affected).relative_error
+        return moved
 
 
 def main() -> None:
@@ -90,7 +114,9 @@ def main() -> None:
     forms = {"fast": {}} | (
         {"slow": {"fitted": len(TERMS), "slope_images": 10**6}} if chosen.slow else {}
     )
-    print("direction | groups | form | seconds | terms | evidence | misfit | relative error")
+    print(
+        "direction | groups | form | seconds | terms | evidence | misfit | relative error | chance"
+    )
     for place, direction in enumerate(data.directions):
         for subset in range(chosen.subsets + 1):
             rng = np.random.default_rng(subset) if subset else None
@@ -108,7 +134,8 @@ def main() -> None:
                 print(
                     f"{direction.name} | {'all' if rng is None else f'subset {subset}'} | {form} | "
                     f"{time.process_time() - before:.1f} | {', '.join(found.terms) or 'none'} | "
-                    f"{found.evidence:.1f} | {found.misfit:.2f} | {tiles.score(found, place):.3f}",
+                    f"{found.evidence:.1f} | {found.misfit:.2f} | {tiles.score(found, place):.3f} | "
+                    f"{tiles.chance(found, place):.3f}",
                     flush=True,
                 )
 

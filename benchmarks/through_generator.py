@@ -14,7 +14,9 @@ tiles (its ends of the scale, inactive and active), leigh-ds-tt is taken as whol
 Printed for each network and direction, of test images that it calls by their class: the share whose class
 flips at the complete change, as exported; how many of these an outside judge (a plain network that nothing
 was chosen by) calls the target; p(target) before and after, median; what the judge and the network itself get
-right of the test images. What lies in FOLDER is not trained again. `--wells` takes that many wells of each
+right of the test images. *real alike*: of each image's five real images of the target, of validation and test wells, that are most
+like it in the locked channels (their means: mostly how many cells there are), the share that the network calls the
+target. A change that leaves these channels as they are can hardly flip more. What lies in FOLDER is not trained again. `--wells` takes that many wells of each
 class, `--no-pixel-maps` leaves out of the generator what takes longest to fit: transport of latents is left.
 `--change` makes another kind of change than the chosen one; nothing is trained again for it. `--choose-again`
 lets the generator in FOLDER, its maps as they are, choose by today's rule.
@@ -33,6 +35,7 @@ import numpy as np
 import torch
 from imbalance import take_wells
 from localisation import tiles
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import napari_why as why
@@ -45,6 +48,7 @@ from napari_why.fitting.left_out import LeftOut
 from napari_why.model import Classifier
 from napari_why.networks import register_network, wrap
 from napari_why.networks.modules import Size
+from napari_why.networks.network import InvertibleNetwork
 from napari_why.networks.wrapped import WrappedNetwork
 from napari_why.training import TrainingOptions, examples_of
 from napari_why.transport.maps import ChangeKind
@@ -52,6 +56,8 @@ from napari_why.transport.maps import ChangeKind
 GENERATOR = "iresnet"
 HEAD = f"{GENERATOR} (itself)"
 TILED = "bbbc013-translocation"
+# Few enough to be alike, of the few dozen of a class that nothing was fitted on.
+MOST_ALIKE = 5
 DATA = Path(os.environ.get("NAPARI_WHY_DATA", "../shared/data"))
 
 
@@ -97,20 +103,53 @@ def own_module(
 
 @dataclass(frozen=True)
 class Judged:
-    """One counterfactual: what the network said before and after, and the judge after."""
+    """One counterfactual: what the network said before and after, and the judge after.
+
+    ``alike`` is the share of real images of the target with the same in the locked channels that it calls so.
+    """
 
     valid: bool
     believed: bool
     before: float
     after: float
+    alike: float = float("nan")
+
+
+class Alike:
+    """Real images of the target class: what is in their locked channels, and which the network calls by it."""
+
+    def __init__(
+        self, classifier: Classifier, generator: Classifier, parts: list[Dataset], target: str
+    ) -> None:
+        self._generator = generator
+        assert isinstance(generator.network, InvertibleNetwork)
+        self._locked = list(generator.network.locked)
+        images = [
+            part.image(number)
+            for part in parts
+            for number in np.flatnonzero(part.table["label"] == target)
+        ]
+        self._means = np.array([self._mean(image) for image in images])
+        self._called = np.array([classifier.predict(image).label == target for image in images])
+
+    def _mean(self, image: Any) -> NDArray[np.float64]:
+        shown = self._generator.preprocessing(image)[self._locked]
+        return shown.mean((1, 2)).double().numpy()
+
+    def share(self, image: Any) -> float:
+        """Return the share of the five that are most like an image that the network calls the target."""
+        if not self._locked:
+            return float("nan")
+        distance = np.square(self._means - self._mean(image)).sum(1)
+        return float(self._called[np.argsort(distance, kind="stable")[:MOST_ALIKE]].mean())
 
 
 def main() -> None:
     """Fit what is not there, change, print."""
     options = arguments()
     write(
-        "| data | network | right on test images | direction | images | flips | judge agrees "
-        "| p(target) before | p(target) after |\n" + "|---" * 9 + "|"
+        "| data | network | right on test images | direction | images | flips | real alike | judge agrees "
+        "| p(target) before | p(target) after |\n" + "|---" * 10 + "|"
     )
     for name in options.data:
         dataset = take_wells(opened(name, options.tile), options.wells).split(seed=options.seed)
@@ -127,6 +166,7 @@ def main() -> None:
             epochs=options.judge_epochs,
         )
         test = dataset.part("test")
+        real = [dataset.part("validation"), test]
         known = right(judge, test)
         note(
             f"{name}: {len(dataset)} images, {len(test)} of test wells; judge right on {known:.1%}"
@@ -136,8 +176,12 @@ def main() -> None:
             named = f"| {name} | {network} | {right(classifier, test):.3f} |"
             for direction in (dataset.classes, dataset.classes[::-1]):
                 found = sources(classifier, test, direction[0], options.images, options.seed)
+                alike = Alike(classifier, generator, real, direction[1])
                 judged = [
-                    change(classifier, generator, judge, image, direction[1], options.change)
+                    replace(
+                        change(classifier, generator, judge, image, direction[1], options.change),
+                        alike=alike.share(image),
+                    )
                     for image in found
                 ]
                 write(f"{named} {' to '.join(direction)} | {figures(judged)} |")
@@ -208,13 +252,14 @@ def choose_again(
 def figures(judged: list[Judged]) -> str:
     """Return the figures of one row."""
     if not judged:
-        return "0 | – | – | – | –"
-    flips, agrees = (np.mean([getattr(item, part) for item in judged]) for part in SHARES)
+        return "0 | – | – | – | – | –"
+    flips, alike, agrees = (np.mean([getattr(item, part) for item in judged]) for part in SHARES)
     before, after = (np.median([getattr(item, part) for item in judged]) for part in MEDIANS)
-    return f"{len(judged)} | {flips:.3f} | {agrees:.3f} | {before:.3f} | {after:.3f}"
+    shown = "–" if np.isnan(alike) else f"{alike:.3f}"
+    return f"{len(judged)} | {flips:.3f} | {shown} | {agrees:.3f} | {before:.3f} | {after:.3f}"
 
 
-SHARES, MEDIANS = ("valid", "believed"), ("before", "after")
+SHARES, MEDIANS = ("valid", "alike", "believed"), ("before", "after")
 
 
 def change(

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from types import SimpleNamespace
@@ -52,6 +53,7 @@ from napari_why.transport.maps import (
     NEARER,
     ONLY_SOME_CELLS,
     PART_RESPONDED,
+    SHOWN_BY_CELLS,
 )
 from napari_why.transport.parametric_map import ParametricMap
 from napari_why.transport.pixel_maps import smooth
@@ -677,7 +679,7 @@ def judges_of(
         one.source, one.target = way
         one._classifier = SimpleNamespace(latent_statistics=SimpleNamespace(pixel_maps=maps))
         one._nearness = SimpleNamespace(known=known)
-        one._unchanged = distance(3.0)
+        one._unchanged, one._of_cells = distance(3.0), {}
         one._distances = {"parametric": distance(instead), RESTORED: distance(by_network)}
         one.scores = {
             name: TransportScores(0.0, None, 0.0, found.value)
@@ -912,6 +914,68 @@ def test_that_a_part_of_the_cells_responded_decides_the_choice(
     assert told == [False, True]
 
 
+def with_cells(judge: ChangeJudge, images: Mapping[str, float], cells: Mapping[str, float]) -> None:
+    """Give a judge candidates so far from real images, and their cells; each in draws of their own."""
+    drawn = np.linspace(0.8, 1.2, 401)
+    for number, (name, times) in enumerate(images.items()):
+        found = times * np.roll(drawn, 97 * number)
+        judge._distances[name] = Distance(times, found, found**2)
+        judge.scores[name] = TransportScores(0.0, None, 0.0, times)
+        judge._of_cells[name] = cells[name] * np.roll(drawn, 97 * number)
+
+
+OF_IMAGES = {"all places": 1.1, "excess mass": 1.0, RESTORED: 1.05, RESTORED_CELLS: 1.9}
+OF_CELLS = {"all places": 0.14, "excess mass": 0.07, RESTORED: 0.15, RESTORED_CELLS: 0.07}
+
+
+@pytest.mark.parametrize(
+    ("images", "cells", "known", "taken"),
+    [
+        ({}, {}, True, RESTORED_CELLS),
+        # one change of all cells is as near, cell by cell: no part is shown, and images tell
+        ({}, {"all places": 0.07}, True, "excess mass"),
+        # of images, which leave out what cells tell, the network that undoes all of it would be taken
+        ({}, dict.fromkeys(OF_CELLS, 0.1), True, RESTORED),
+        # surely farther, cell by cell, than what changes a part of the places
+        ({}, {"excess mass": 0.03}, True, "excess mass"),
+        # no nearer than images as they are
+        ({RESTORED_CELLS: 3.0}, {}, True, "excess mass"),
+        # of few wells nobody knows
+        ({}, {}, False, "excess mass"),
+    ],
+)
+def test_cells_show_that_a_part_of_them_responded_where_images_do_not(
+    monkeypatch: pytest.MonkeyPatch,
+    images: dict[str, float],
+    cells: dict[str, float],
+    known: bool,
+    taken: str,
+) -> None:
+    judge, way_back = judges_of(1.0, known, None)
+    judge._distances, judge.scores = {}, {}
+    with_cells(judge, OF_IMAGES | images, OF_CELLS | cells)
+    judge._images, judge.asked = range(4), None
+    monkeypatch.setattr(ChangeJudge, "find_channels_to_put_back", lambda *_: ())
+    scores = judge.choose().scores
+    assert scores is not None
+    assert scores["chosen change"] == taken
+    assert (SHOWN_BY_CELLS in scores) is (PART_RESPONDED in scores) is (taken == RESTORED_CELLS)
+    # what the way back tells is another reason, and called so
+    scores = judge.choose(way_back, part_responded=True).scores
+    assert scores is not None
+    assert SHOWN_BY_CELLS not in scores
+
+
+def test_a_network_whose_cells_are_surely_farther_stands_in_for_no_other_change() -> None:
+    judge, way_back = judges_of(1.1, True, None)
+    assert judge._is_better_undone("parametric", way_back)
+    for of_network, taken in ((1.1, True), (2.0, False)):
+        with_cells(
+            judge, {"parametric": 1.0, RESTORED: 1.1}, {"parametric": 1.0, RESTORED: of_network}
+        )
+        assert judge._is_better_undone("parametric", way_back) is taken
+
+
 # less than any one change; not as much, and not where nothing tells
 @pytest.mark.parametrize("draws", [0.1, 0.5, 0.9, float("nan")])
 def test_the_way_back_tells_whether_a_part_of_the_cells_responded(
@@ -936,7 +1000,8 @@ def test_the_way_back_tells_whether_a_part_of_the_cells_responded(
     forward = fit_coarse_to_fine(images[::2], images[1::2], (0,))
     chooser._cells[0, 1] = RespondingCells(forward, 0, 0.5, 0.02)
     made = chooser.choose([(images, labels)])
-    assert asked == {(0, 1): [False], (1, 0): [False, True] if draws < 0.5 else [False]}
+    # both directions are chosen again with what cells tell
+    assert asked == {(0, 1): [False, False], (1, 0): [False, draws < 0.5]}
     scores = made.choices[0, 1].scores
     assert scores is not None
     assert scores[CELLS] is told[CELLS]

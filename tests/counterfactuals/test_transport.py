@@ -14,7 +14,7 @@ from napari_why.counterfactuals.transport import transport
 from napari_why.images import make_image
 from napari_why.transport import Choice, ClassMaps
 from napari_why.transport.back_translation import RestoringNetwork, UNet
-from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, PART_RESPONDED
+from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, PART_RESPONDED, SHOWN_BY_CELLS
 from napari_why.transport.pixel_maps import GreyLevelCurve
 
 
@@ -96,17 +96,25 @@ def test_a_change_learnt_by_undoing_the_way_back_says_how_good_that_is(choosing,
     assert "leaves 12%" in note
 
 
+@pytest.mark.parametrize(
+    ("shown", "reason"),
+    [
+        ({}, "from q to p images of drawn cells come nearer"),
+        ({SHOWN_BY_CELLS: True}, "after this change than after any that changes all cells"),
+    ],
+)
 def test_a_change_learnt_by_undoing_draws_says_why_and_that_nobody_knows_how_sure_it_is(
-    choosing, raw_image
+    choosing, raw_image, shown: dict[str, bool], reason: str
 ) -> None:
-    scores = {NEARER: True, PART_RESPONDED: True}
+    scores = {NEARER: True, PART_RESPONDED: True, **shown}
     classifier, image = choosing(Choice(kind="back_translated", scores=scores)), raw_image(0)
     channels = classifier.prepare(image).shape[1]
     network = RestoringNetwork(channels, (), [UNet(channels, (2, 4)).eval()])
     maps = ClassMaps(2, {(0, 1, "back_translated"): network})
     classifier.latent_statistics = classifier.latent_statistics.with_part("pixel_maps", maps)
     (note,) = path_of(classifier, image).notes
-    assert "of p cells only a part seems to have responded: from q to p" in note
+    assert "of p cells only a part seems to have responded: " in note
+    assert reason in note
     assert "how sure it is, is not known" in note
 
 

@@ -25,6 +25,7 @@ from napari_why.transport.maps import (
     NEARER,
     ONLY_SOME_CELLS,
     PART_RESPONDED,
+    SHOWN_BY_CELLS,
     ChangeKind,
     Choice,
     Mass,
@@ -383,10 +384,14 @@ def _notes_of_way_back(
         return ()
     scores = choice.scores or {}
     if scores.get(PART_RESPONDED):
+        told = (
+            "held-out cells are more like real ones after this change than after any that changes all cells"
+            if scores.get(SHOWN_BY_CELLS)
+            else f"from {target} to {source} images of drawn cells come nearer to real ones than any one change"
+        )
         return (
-            f"of {source} cells only a part seems to have responded: from {target} to {source} images of drawn "
-            "cells come nearer to real ones than any one change; so this change was learnt by undoing such draws, "
-            "and how sure it is, is not known",
+            f"of {source} cells only a part seems to have responded: {told}; so this change was learnt by undoing "
+            "draws of responding cells, and how sure it is, is not known",
         )
     left = scores.get(LEFT_BY_WAY_BACK)
     if left is None:

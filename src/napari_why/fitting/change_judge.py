@@ -22,7 +22,11 @@ from real ones than those of the change that it would stand in for: then it did 
 Where only a part of the cells of p responded, a network that saw such parts drawn is taken if it comes as near as
 the nearest, unless that is a plain one: no other candidate knows that cells differ in that. That a part responded
 is taken from the way back, where the median distance of drawn cells to real ones is less than that of any one change;
-it need not be shown there. Of few held-out wells it is not asked.
+it need not be shown there. Or the cells show it: those that this network makes are surely nearer to real ones, as a
+crowd, than those of every change of all cells. Then it is enough that its cells come as near as those of the nearest: the
+mean features of images, in which cells that responded and cells that did not are mixed, tell little. And the network that
+undoes what was chosen for the way back is not taken where its cells are surely farther than those of what it stands in
+for. Of few held-out wells none of this is asked.
 
 Of few held-out wells nobody knows what is sure. There the wells of training tell, of which there are more, by the
 evidence of the changes in few numbers, which counts wells and not images. Where they are surely likelier than no
@@ -76,6 +80,7 @@ from napari_why.transport.maps import (
     NEARER,
     ONLY_SOME_CELLS,
     PART_RESPONDED,
+    SHOWN_BY_CELLS,
     ChangeKind,
 )
 from napari_why.transport.parametric_map import BRIGHTNESS, ParametricMap
@@ -97,6 +102,8 @@ PLAIN = ("curve", "parametric")
 RESTORED, RESTORED_CELLS = "back-translated", "back-translated by cells"
 """Those that are made last, of the way back: of what was chosen for it, and of cells drawn to respond."""
 NETWORKS = frozenset({RESTORED, RESTORED_CELLS})
+KNOWS_A_PART = frozenset({"excess mass", RESTORED_CELLS})
+"""Those that may leave some cells or places as they are."""
 # Of what tells two classes apart; a change that leaves less of it is as good as its way back.
 WELL_LEARNT = 0.1
 # Of the draws, to say that changed images are nearer than unchanged ones: the usual 5 % to be wrong.
@@ -166,6 +173,7 @@ class ChangeJudge:
         self.locked = looks.locked
         self._frames: dict[str, list[Frame]] = {}
         self._distances: dict[str, Distance | None] = {}
+        self._of_cells: dict[str, NDArray[np.float64]] = {}
         self.networks: dict[str, RestoringNetwork] = {}
         self.scores: dict[str, TransportScores] = {}
         self._source = looks.export(images)
@@ -368,6 +376,7 @@ class ChangeJudge:
             name: crowd.measure(np.stack([frame.image for frame in frames]))
             for name, frames in self._frames.items()
         }
+        self._of_cells = dict(others)
         others["unchanged"] = crowd.measure(self._source)
         return {
             "share of cells that respond": [cells.share, cells.error],
@@ -399,10 +408,11 @@ class ChangeJudge:
         Choice
         """
         name, left_back = self.plainest_of_the_nearest(), None
-        tells_cells_apart = (
-            part_responded and name not in PLAIN and self._tells_cells_apart(self.nearest())
-        )
-        if tells_cells_apart:
+        if tells_cells_apart := (
+            (part_responded or self._cells_show_a_part())
+            and name not in PLAIN
+            and self._tells_cells_apart(self.nearest())
+        ):
             name = RESTORED_CELLS
         elif way_back is not None and self._is_better_undone(name, way_back):
             name, left_back = RESTORED, way_back.known_to_be_left()
@@ -420,6 +430,7 @@ class ChangeJudge:
             LEFT_AT_MOST: _at_most(left),
             LEFT_BY_WAY_BACK: _median(left_back),
             **({PART_RESPONDED: True} if tells_cells_apart else {}),
+            **({SHOWN_BY_CELLS: True} if tells_cells_apart and not part_responded else {}),
             "real images of the target that look like it": self.asked,
         }
         return Choice(
@@ -448,10 +459,30 @@ class ChangeJudge:
         return nearer is not None and nearer_back is not None and nearer < SURELY <= nearer_back
 
     def _stays_farther(self, restored: Distance, name: str) -> bool:
-        """Tell whether a network's images are surely farther than unchanged ones, or than those of a candidate."""
-        return any(
+        """Tell whether a network's images are surely farther than unchanged ones, or than those of a candidate.
+
+        Cells count as much as images, where they were compared: of a part that responded they tell more.
+        """
+        return self._cells_stay_farther(RESTORED, name) or any(
             other is not None and np.mean(restored.drawn <= other.drawn) < AS_NEAR
             for other in (self._unchanged, self._distances[name])
+        )
+
+    def _cells_stay_farther(self, name: str, other: str) -> bool:
+        """Tell whether cells of one candidate are surely farther from real ones than another's; not unless compared."""
+        found, least = self._of_cells.get(name), self._of_cells.get(other)
+        if found is None or least is None:
+            return False
+        return bool(np.mean(found <= least) < AS_NEAR)
+
+    def _cells_show_a_part(self) -> bool:
+        """Tell whether what every one change makes of all cells is surely farther from real ones than what draws taught.
+
+        The network that saw a part of the cells changed is then nearer, cell by cell, than any that knows of no part.
+        """
+        of_all = [name for name in self._of_cells if name not in KNOWS_A_PART]
+        return bool(of_all) and all(
+            self._cells_stay_farther(name, RESTORED_CELLS) for name in of_all
         )
 
     def _few_numbers(self) -> ParametricMap | None:
@@ -570,10 +601,19 @@ class ChangeJudge:
         return min(self.networks, key=lambda name: self.scores[name].nearness or 0.0)
 
     def _tells_cells_apart(self, name: str) -> bool:
-        """Tell whether a network that learnt from drawn cells comes as near as a candidate that is not plain."""
+        """Tell whether a network that learnt from drawn cells comes as near as a candidate that is not plain.
+
+        By images; or by cells, where these show that a part responded, of which the mean of an image tells little.
+        """
         if name in PLAIN or not self._nearness.known:
             return False
-        return self._is_as_near(RESTORED_CELLS, name)
+        if self._is_as_near(RESTORED_CELLS, name):
+            return True
+        return (
+            self._cells_show_a_part()
+            and not self._cells_stay_farther(RESTORED_CELLS, name)
+            and self.is_nearer_than_unchanged(RESTORED_CELLS) is True
+        )
 
     def _ask(self) -> float | None:
         """Return how often real held-out images look like the target; None where that is unreliable."""

@@ -251,7 +251,8 @@ class TransportChooser:
     ) -> None:
         """Keep what draws responding cells, and note how near draws come; none is ever chosen.
 
-        Where they come nearest, a part of the cells responded, and the direction back is chosen knowing that.
+        Where they come nearest, a part of the cells responded, and the direction back is chosen knowing that; and both
+        are chosen knowing how near the cells of every candidate come.
         Cancelled, or where that fails, choices stay as they are: not known is not false.
         """
         told: dict[tuple[int, int], dict[str, Any]] = {}
@@ -267,11 +268,14 @@ class TransportChooser:
             except Exception as error:  # noqa: BLE001 - what was chosen, after much work, is kept
                 left_out = "how near draws of responding cells come to real ones"
                 self.on_event(Message(f"failed ({error}): left out {left_out}", finding=True))
-        for direction, found in told.items():
-            back = direction[::-1]
-            if back in judges and _are_nearest(found[CELLS]):
-                choices[back] = judges[back].choose(judges[direction], part_responded=True)
-                self._keep_network(judges[back], choices[back])
+        # what cells tell counts in both directions: in that of the draws, and in the one that undoes them
+        for direction in [way for way in choices if {way, way[::-1]} & set(told)]:
+            drawn_back = told.get(direction[::-1])
+            choices[direction] = judges[direction].choose(
+                judges.get(direction[::-1]),
+                part_responded=drawn_back is not None and _are_nearest(drawn_back[CELLS]),
+            )
+            self._keep_network(judges[direction], choices[direction])
         for direction, found in told.items():
             choice = choices[direction]
             choices[direction] = replace(choice, scores={**(choice.scores or {}), **found})

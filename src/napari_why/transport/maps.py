@@ -406,6 +406,8 @@ LEFT_AT_MOST = "difference left at most"
 LEFT_BY_WAY_BACK = "difference left by the way back"
 # And whether a network was taken because it saw a part of the cells changed, of which the way back speaks.
 PART_RESPONDED = "taken because a part of the cells responded"
+# Where the way back does not: that its cells are surely more like real ones than those of a change of all cells.
+SHOWN_BY_CELLS = "its cells are more like real ones than those of any change of all cells"
 Mass = Literal["full", "excess"]
 # And whether the cells of draws, of which a share responds, are surely more like real ones as a crowd than
 # those of any one change: classes that differ a little in all cells may have such a share too.
