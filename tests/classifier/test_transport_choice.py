@@ -512,8 +512,12 @@ def test_draws_are_compared_with_held_out_images_alone_and_by_groups(
 
     class Remember(CellDistance):
         def __init__(self, real: Any, for_real: Any, for_found: Any, *rest: Any, **more: Any):
-            given.update(real=real, for_real=for_real, for_found=for_found)
+            given.update(real=real, for_real=for_real, for_found=for_found, compared=[])
             super().__init__(real, for_real, for_found, *rest, **more)
+
+        def measure(self, images: Any) -> Any:
+            given["compared"].append(images)
+            return super().measure(images)
 
     monkeypatch.setattr("napari_why.fitting.change_judge.CellDistance", Remember)
     network = deepcopy(invertible.network)
@@ -529,6 +533,10 @@ def test_draws_are_compared_with_held_out_images_alone_and_by_groups(
     cells = RespondingCells(fit_coarse_to_fine(sources, targets, (0,)), 0, 0.5, 0.02)
     judge.judge_draws(cells)
     assert np.array_equal(given["real"], looks.export(targets))
+    # with the noise that a camera would have added; unchanged images come last
+    unchanged = looks.export(sources)
+    assert np.array_equal(given["compared"][-1], looks.with_noise(unchanged, judge._noise))
+    assert not np.array_equal(given["compared"][-1], unchanged)
     for weights, groups in ((given["for_real"], wells), (given["for_found"], wells[2:])):
         assert np.allclose(weights.sum(1), 1)
         for well in range(3):

@@ -365,19 +365,24 @@ class ChangeJudge:
             real, *self._nearness.weights, cells.nuclei, self._looks.free, cancelled=cancelled
         )
         draw, generator = cells.prepare(self._images.cpu()), torch.Generator().manual_seed(0)
+
+        def measure(raw: NDArray[Any]) -> NDArray[np.float64]:
+            # as a camera would have taken them: what is made dimmer takes its noise along
+            return crowd.measure(self._looks.with_noise(raw, self._noise))
+
         drawn = np.mean(
             [
-                crowd.measure(self._looks.export(draw(generator).to(self._images)))
+                measure(self._looks.export(draw(generator).to(self._images)))
                 for _ in range(DRAWS_JUDGED)
             ],
             axis=0,
         )
         others = {
-            name: crowd.measure(np.stack([frame.image for frame in frames]))
+            name: measure(np.stack([frame.image for frame in frames]))
             for name, frames in self._frames.items()
         }
         self._of_cells = dict(others)
-        others["unchanged"] = crowd.measure(self._source)
+        others["unchanged"] = measure(self._source)
         return {
             "share of cells that respond": [cells.share, cells.error],
             CELLS: {
