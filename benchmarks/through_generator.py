@@ -14,9 +14,10 @@ tiles (its ends of the scale, inactive and active), leigh-ds-tt is taken as whol
 Printed for each network and direction, of test images that it calls by their class: the share whose class
 flips at the complete change, as exported; how many of these an outside judge (a plain network that nothing
 was chosen by) calls the target; p(target) before and after, median; what the judge and the network itself get
-right of the test images. *real alike*: of each image's five real images of the target, of validation and test wells, that are most
-like it in the locked channels (their means: mostly how many cells there are), the share that the network calls the
-target. A change that leaves these channels as they are can hardly flip more. What lies in FOLDER is not trained again. `--wells` takes that many wells of each
+right of the test images. *real alike*: of each image's five real images of the target, of validation and test
+wells, that are most like it in the locked channels (their means: mostly how many cells there are), the share that
+the network calls the target (of all, where nothing is locked). A change that leaves these channels as they
+are can hardly flip more. What lies in FOLDER is not trained again. `--wells` takes that many wells of each
 class, `--no-pixel-maps` leaves out of the generator what takes longest to fit: transport of latents is left.
 `--change` makes another kind of change than the chosen one; nothing is trained again for it. `--choose-again`
 lets the generator in FOLDER, its maps as they are, choose by today's rule.
@@ -139,7 +140,7 @@ class Alike:
     def share(self, image: Any) -> float:
         """Return the share of the five that are most like an image that the network calls the target."""
         if not self._locked:
-            return float("nan")
+            return float(self._called.mean())
         distance = np.square(self._means - self._mean(image)).sum(1)
         return float(self._called[np.argsort(distance, kind="stable")[:MOST_ALIKE]].mean())
 
@@ -255,8 +256,7 @@ def figures(judged: list[Judged]) -> str:
         return "0 | – | – | – | – | –"
     flips, alike, agrees = (np.mean([getattr(item, part) for item in judged]) for part in SHARES)
     before, after = (np.median([getattr(item, part) for item in judged]) for part in MEDIANS)
-    shown = "–" if np.isnan(alike) else f"{alike:.3f}"
-    return f"{len(judged)} | {flips:.3f} | {shown} | {agrees:.3f} | {before:.3f} | {after:.3f}"
+    return f"{len(judged)} | {flips:.3f} | {alike:.3f} | {agrees:.3f} | {before:.3f} | {after:.3f}"
 
 
 SHARES, MEDIANS = ("valid", "alike", "believed"), ("before", "after")
