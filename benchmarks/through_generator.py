@@ -16,8 +16,8 @@ flips at the complete change, as exported; how many of these an outside judge (a
 was chosen by) calls the target; p(target) before and after, median; what the judge and the network itself get
 right of the test images. *real alike*: of each image's five real images of the target, of validation and test
 wells, that are most like it in the locked channels (their means: mostly how many cells there are), the share that
-the network calls the target (of all, where nothing is locked). A change that leaves these channels as they
-are can hardly flip more. What lies in FOLDER is not trained again. `--wells` takes that many wells of each
+the network calls the target (of all, where nothing is locked): what a true change would flip, as far as these
+channels tell. What lies in FOLDER is not trained again. `--wells` takes that many wells of each
 class, `--no-pixel-maps` leaves out of the generator what takes longest to fit: transport of latents is left.
 `--change` makes another kind of change than the chosen one; nothing is trained again for it. `--choose-again`
 lets the generator in FOLDER, its maps as they are, choose by today's rule.
@@ -57,7 +57,7 @@ from napari_why.transport.maps import ChangeKind
 GENERATOR = "iresnet"
 HEAD = f"{GENERATOR} (itself)"
 TILED = "bbbc013-translocation"
-# Few enough to be alike, of the few dozen of a class that nothing was fitted on.
+# Few enough to be alike, of the hundred or so of a class that nothing was fitted on.
 MOST_ALIKE = 5
 DATA = Path(os.environ.get("NAPARI_WHY_DATA", "../shared/data"))
 

@@ -30,6 +30,7 @@ from napari_why.fitting.after_training import AfterTraining, list_chosen_latents
 from napari_why.fitting.change_judge import (
     BY_DRAWS,
     CELLS,
+    DRAWS_JUDGED,
     FEWEST,
     RESTORED,
     RESTORED_CELLS,
@@ -49,8 +50,10 @@ from napari_why.transport.channel_change import ALWAYS, TERMS, ChannelChange
 from napari_why.transport.coarse_to_fine import fit_coarse_to_fine
 from napari_why.transport.energy_score import CellDistance
 from napari_why.transport.maps import (
+    BY_DRAWS_FOR,
     LEFT_BY_WAY_BACK,
     NEARER,
+    NEAREST_IMAGES,
     ONLY_SOME_CELLS,
     PART_RESPONDED,
     SHOWN_BY_CELLS,
@@ -531,12 +534,25 @@ def test_draws_are_compared_with_held_out_images_alone_and_by_groups(
     wells = np.array([0, 0, 0, 0, 1, 1, 2, 2])
     judge = ChangeJudge(looks, Grouped(sources, wells[2:]), Grouped(targets, wells), 0, 1)
     cells = RespondingCells(fit_coarse_to_fine(sources, targets, (0,)), 0, 0.5, 0.02)
-    judge.judge_draws(cells)
+    noisy, with_noise = [], Looks.with_noise
+
+    def remember(looks: Looks, raw: Any, wanted: Any) -> Any:
+        noisy.append(with_noise(looks, raw, wanted))
+        return noisy[-1]
+
+    judge._frames["curve"] = [
+        Frame(1.0, image, np.zeros(2, np.float32), 0.0) for image in judge._source
+    ]
+    monkeypatch.setattr(Looks, "with_noise", remember)
+    told = judge.judge_draws(cells)
     assert np.array_equal(given["real"], looks.export(targets))
-    # with the noise that a camera would have added; unchanged images come last
-    unchanged = looks.export(sources)
-    assert np.array_equal(given["compared"][-1], looks.with_noise(unchanged, judge._noise))
-    assert not np.array_equal(given["compared"][-1], unchanged)
+    # candidates, unchanged images and every draw, all with the noise that a camera would have added
+    assert len(given["compared"]) == len(noisy) == 2 + DRAWS_JUDGED
+    for compared, made in zip(given["compared"], noisy, strict=True):
+        assert compared is made
+    # and the choice knows it
+    assert set(judge._of_cells) == {"curve", "unchanged"}
+    assert set(told[CELLS]) == {"curve", "unchanged", BY_DRAWS}
     for weights, groups in ((given["for_real"], wells), (given["for_found"], wells[2:])):
         assert np.allclose(weights.sum(1), 1)
         for well in range(3):
@@ -918,8 +934,8 @@ def test_that_a_part_of_the_cells_responded_decides_the_choice(
     without, knowing = (judge.choose(way_back, part_responded=known) for known in (False, True))
     assert (without.kind, knowing.kind) == ("latent", "back_translated")
     # so that a saved classifier says why
-    told = [PART_RESPONDED in (choice.scores or {}) for choice in (without, knowing)]
-    assert told == [False, True]
+    told = [(choice.scores or {}).get(BY_DRAWS_FOR) for choice in (without, knowing)]
+    assert told == [None, PART_RESPONDED]
 
 
 def with_cells(judge: ChangeJudge, images: Mapping[str, float], cells: Mapping[str, float]) -> None:
@@ -929,17 +945,30 @@ def with_cells(judge: ChangeJudge, images: Mapping[str, float], cells: Mapping[s
         found = times * np.roll(drawn, 97 * number)
         judge._distances[name] = Distance(times, found, found**2)
         judge.scores[name] = TransportScores(0.0, None, 0.0, times)
-        judge._of_cells[name] = cells[name] * np.roll(drawn, 97 * number)
+    for number, (name, times) in enumerate(cells.items()):
+        judge._of_cells[name] = times * np.roll(drawn, 97 * number)
 
 
 OF_IMAGES = {"all places": 1.1, "excess mass": 1.0, RESTORED: 1.05, RESTORED_CELLS: 1.9}
-OF_CELLS = {"all places": 0.14, "excess mass": 0.07, RESTORED: 0.15, RESTORED_CELLS: 0.07}
+OF_CELLS = {
+    "all places": 0.14,
+    "excess mass": 0.07,
+    RESTORED: 0.15,
+    RESTORED_CELLS: 0.07,
+    "unchanged": 0.5,
+}
 
 
 @pytest.mark.parametrize(
     ("images", "cells", "known", "taken"),
     [
         ({}, {}, True, RESTORED_CELLS),
+        # by images too
+        ({RESTORED_CELLS: 1.05}, {}, True, RESTORED_CELLS),
+        # as near by images, and surely farther by cells than what changes a part of the places
+        ({RESTORED_CELLS: 1.05}, {"excess mass": 0.03}, True, "excess mass"),
+        # every change overdoes it, and this one next to nothing
+        ({}, {"unchanged": 0.05}, True, "excess mass"),
         # one change of all cells is as near, cell by cell: no part is shown, and images tell
         ({}, {"all places": 0.07}, True, "excess mass"),
         # of images, which leave out what cells tell, the network that undoes all of it would be taken
@@ -959,7 +988,7 @@ def test_cells_show_that_a_part_of_them_responded_where_images_do_not(
     known: bool,
     taken: str,
 ) -> None:
-    judge, way_back = judges_of(1.0, known, None)
+    judge, _ = judges_of(1.0, known, None)
     judge._distances, judge.scores = {}, {}
     with_cells(judge, OF_IMAGES | images, OF_CELLS | cells)
     judge._images, judge.asked = range(4), None
@@ -967,20 +996,46 @@ def test_cells_show_that_a_part_of_them_responded_where_images_do_not(
     scores = judge.choose().scores
     assert scores is not None
     assert scores["chosen change"] == taken
-    assert (SHOWN_BY_CELLS in scores) is (PART_RESPONDED in scores) is (taken == RESTORED_CELLS)
+    assert scores.get(BY_DRAWS_FOR) == (SHOWN_BY_CELLS if taken == RESTORED_CELLS else None)
     # what the way back tells is another reason, and called so
-    scores = judge.choose(way_back, part_responded=True).scores
+    scores = judge.choose(part_responded=True).scores
     assert scores is not None
-    assert SHOWN_BY_CELLS not in scores
+    assert scores.get(BY_DRAWS_FOR) in (PART_RESPONDED, None)
+
+
+def test_cells_take_no_plain_changes_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A curve that is as near by images says in a sentence what it does, whatever cells tell."""
+    judge, _ = judges_of(1.0, True, None)
+    judge._distances, judge.scores = {}, {}
+    with_cells(judge, {"curve": 1.05, **OF_IMAGES}, {"curve": 0.15, **OF_CELLS})
+    judge._images, judge.asked = range(4), None
+    monkeypatch.setattr(ChangeJudge, "find_channels_to_put_back", lambda *_: ())
+    for known in (False, True):
+        scores = judge.choose(part_responded=known).scores
+        assert scores is not None
+        assert scores["chosen change"] == "curve"
+
+
+def test_a_network_of_draws_that_is_nearest_by_images_alone_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    judge, _ = judges_of(1.0, True, None)
+    judge._distances, judge.scores = {}, {}
+    with_cells(judge, OF_IMAGES | {RESTORED_CELLS: 0.5}, dict.fromkeys(OF_CELLS, 0.1))
+    judge._images, judge.asked = range(4), None
+    monkeypatch.setattr(ChangeJudge, "find_channels_to_put_back", lambda *_: ())
+    scores = judge.choose().scores
+    assert scores is not None
+    assert (scores["chosen change"], scores[BY_DRAWS_FOR]) == (RESTORED_CELLS, NEAREST_IMAGES)
 
 
 def test_a_network_whose_cells_are_surely_farther_stands_in_for_no_other_change() -> None:
     judge, way_back = judges_of(1.1, True, None)
     assert judge._is_better_undone("parametric", way_back)
-    for of_network, taken in ((1.1, True), (2.0, False)):
-        with_cells(
-            judge, {"parametric": 1.0, RESTORED: 1.1}, {"parametric": 1.0, RESTORED: of_network}
-        )
+    # the third: nearer than the change that it stands in for, and farther than unchanged ones
+    for of_network, unchanged, taken in ((1.1, 3.0, True), (2.0, 3.0, False), (1.1, 0.5, False)):
+        cells = {"parametric": 1.0, RESTORED: of_network, "unchanged": unchanged}
+        with_cells(judge, {"parametric": 1.0, RESTORED: 1.1}, cells)
         assert judge._is_better_undone("parametric", way_back) is taken
 
 
@@ -991,13 +1046,29 @@ def test_the_way_back_tells_whether_a_part_of_the_cells_responded(
 ) -> None:
     """By how near drawn cells come there, and not by their share alone: classes differ in many ways."""
     asked: dict[tuple[int, int], list[bool]] = {(0, 1): [], (1, 0): []}
-    choose = ChangeJudge.choose
+    back, kept, compared = {}, [], []
+    choose, compare = ChangeJudge.choose, ChangeJudge.compare_cells
 
     def remember(judge: ChangeJudge, way_back: Any = None, *, part_responded: bool = False) -> Any:
         asked[judge.source, judge.target].append(part_responded)
+        back[judge.source, judge.target] = way_back
         return choose(judge, way_back, part_responded=part_responded)
 
+    def remember_cells(judge: ChangeJudge, nuclei: int, cancelled: Any) -> Any:
+        compared.append((judge.source, judge.target, nuclei))
+        return compare(judge, nuclei, cancelled)
+
     monkeypatch.setattr(ChangeJudge, "choose", remember)
+    monkeypatch.setattr(ChangeJudge, "compare_cells", remember_cells)
+    keep = TransportChooser._keep_network
+    monkeypatch.setattr(
+        TransportChooser,
+        "_keep_network",
+        lambda chooser, judge, choice: (
+            kept.append((judge.source, judge.target)),
+            keep(chooser, judge, choice),
+        ),
+    )
     told = {CELLS: {BY_DRAWS: draws, "curve": 0.5, "unchanged": 1.0}, ONLY_SOME_CELLS: False}
     monkeypatch.setattr(ChangeJudge, "judge_draws", lambda *_: told)
     network = deepcopy(invertible.network)
@@ -1010,6 +1081,14 @@ def test_the_way_back_tells_whether_a_part_of_the_cells_responded(
     made = chooser.choose([(images, labels)])
     # both directions are chosen again with what cells tell
     assert asked == {(0, 1): [False, False], (1, 0): [False, draws < 0.5]}
+    # in the one without draws of its own, too (the other is asked by what judges draws, which is a double here)
+    assert compared == [(1, 0, 0)]
+    # by who knows the way back, and with the network that is chosen
+    assert {way: (judge.source, judge.target) for way, judge in back.items()} == {
+        (0, 1): (1, 0),
+        (1, 0): (0, 1),
+    }
+    assert kept == [(0, 1), (1, 0)]
     scores = made.choices[0, 1].scores
     assert scores is not None
     assert scores[CELLS] is told[CELLS]
@@ -1042,6 +1121,17 @@ def test_of_few_wells_a_curve_is_taken_only_where_brightness_is_more_than_chance
     judge._distances["parametric"] = nearer
     judge.scores["parametric"] = TransportScores(0.0, None, 0.0, nearer.value)
     assert judge.plainest_of_the_nearest() == ("parametric" if known else taken)
+
+
+@pytest.mark.parametrize(("chance_known", "taken"), [(True, "parametric"), (False, "curve")])
+def test_terms_that_were_found_of_a_single_well_do_not_speak_against_the_curve(
+    chance_known: bool, taken: str
+) -> None:
+    found = replace(few_numbers(2.5, "blur"), chance_known=chance_known)
+    judge, _ = judges_of(9.0, False, (found, found))
+    judge._distances = {"curve": judge._distances["parametric"], **judge._distances}
+    judge.scores = {"curve": judge.scores["parametric"], **judge.scores}
+    assert judge.plainest_of_the_nearest() == taken
 
 
 def test_of_few_wells_nothing_is_told_of_what_the_way_back_leaves(

@@ -14,7 +14,14 @@ from napari_why.counterfactuals.transport import transport
 from napari_why.images import make_image
 from napari_why.transport import Choice, ClassMaps
 from napari_why.transport.back_translation import RestoringNetwork, UNet
-from napari_why.transport.maps import LEFT_BY_WAY_BACK, NEARER, PART_RESPONDED, SHOWN_BY_CELLS
+from napari_why.transport.maps import (
+    BY_DRAWS_FOR,
+    LEFT_BY_WAY_BACK,
+    NEARER,
+    NEAREST_IMAGES,
+    PART_RESPONDED,
+    SHOWN_BY_CELLS,
+)
 from napari_why.transport.pixel_maps import GreyLevelCurve
 
 
@@ -97,24 +104,41 @@ def test_a_change_learnt_by_undoing_the_way_back_says_how_good_that_is(choosing,
 
 
 @pytest.mark.parametrize(
-    ("shown", "reason"),
+    ("why", "reason"),
     [
-        ({}, "from q to p images of drawn cells come nearer"),
-        ({SHOWN_BY_CELLS: True}, "after this change than after any that changes all cells"),
+        # as earlier versions noted it
+        (
+            {PART_RESPONDED: True},
+            "only a part of the p cells seems to differ from q ones: from q to",
+        ),
+        ({BY_DRAWS_FOR: PART_RESPONDED}, "from q to p drawn cells come nearer"),
+        (
+            {BY_DRAWS_FOR: SHOWN_BY_CELLS},
+            "only a part of the p cells seems to differ from q ones: he",
+        ),
+        (
+            {BY_DRAWS_FOR: SHOWN_BY_CELLS},
+            "than after any other that was tried and changes all cells",
+        ),
+        (
+            {BY_DRAWS_FOR: NEAREST_IMAGES},
+            "held-out images came nearest to real ones by this change",
+        ),
     ],
 )
 def test_a_change_learnt_by_undoing_draws_says_why_and_that_nobody_knows_how_sure_it_is(
-    choosing, raw_image, shown: dict[str, bool], reason: str
+    choosing, raw_image, why: dict[str, bool | str], reason: str
 ) -> None:
-    scores = {NEARER: True, PART_RESPONDED: True, **shown}
+    scores = {NEARER: True, **why}
     classifier, image = choosing(Choice(kind="back_translated", scores=scores)), raw_image(0)
     channels = classifier.prepare(image).shape[1]
     network = RestoringNetwork(channels, (), [UNet(channels, (2, 4)).eval()])
     maps = ClassMaps(2, {(0, 1, "back_translated"): network})
     classifier.latent_statistics = classifier.latent_statistics.with_part("pixel_maps", maps)
     (note,) = path_of(classifier, image).notes
-    assert "of p cells only a part seems to have responded: " in note
     assert reason in note
+    # that its images came nearest says nothing of a part
+    assert ("only a part" in note) is (NEAREST_IMAGES not in why.values())
     assert "how sure it is, is not known" in note
 
 

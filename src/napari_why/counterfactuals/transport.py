@@ -20,6 +20,7 @@ from napari_why.model.latent_statistics import LatentStatistics
 from napari_why.networks.network import InvertibleNetwork
 from napari_why.transport.back_translation import RestoringNetwork
 from napari_why.transport.maps import (
+    BY_DRAWS_FOR,
     LEFT_AT_MOST,
     LEFT_BY_WAY_BACK,
     NEARER,
@@ -376,6 +377,18 @@ def _notes_of_choice(source: str, target: str, choice: Choice | None) -> tuple[s
     )
 
 
+def _note_of_draws_undone(source: str, target: str, why: str) -> str:
+    """Say what speaks for a change that was learnt by undoing draws of responding cells."""
+    part = f"only a part of the {source} cells seems to differ from {target} ones: "
+    shown = {
+        PART_RESPONDED: f"{part}from {target} to {source} drawn cells come nearer to real ones than any one change",
+        SHOWN_BY_CELLS: f"{part}held-out cells are more like real ones after this change than after any other that "
+        "was tried and changes all cells",
+    }
+    told = shown.get(why, "held-out images came nearest to real ones by this change")
+    return f"{told}; it was learnt by undoing draws of responding cells, and how sure it is, is not known"
+
+
 def _notes_of_way_back(
     source: str, target: str, found: PixelMap, choice: Choice | None
 ) -> tuple[str, ...]:
@@ -383,16 +396,10 @@ def _notes_of_way_back(
     if choice is None or not isinstance(found, RestoringNetwork):
         return ()
     scores = choice.scores or {}
-    if scores.get(PART_RESPONDED):
-        told = (
-            "held-out cells are more like real ones after this change than after any that changes all cells"
-            if scores.get(SHOWN_BY_CELLS)
-            else f"from {target} to {source} images of drawn cells come nearer to real ones than any one change"
-        )
-        return (
-            f"of {source} cells only a part seems to have responded: {told}; so this change was learnt by undoing "
-            "draws of responding cells, and how sure it is, is not known",
-        )
+    # earlier versions knew one reason, and noted that it was one
+    why = scores.get(BY_DRAWS_FOR) or (PART_RESPONDED if scores.get(PART_RESPONDED) else None)
+    if why is not None:
+        return (_note_of_draws_undone(source, target, why),)
     left = scores.get(LEFT_BY_WAY_BACK)
     if left is None:
         return ()

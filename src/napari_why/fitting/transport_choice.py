@@ -249,36 +249,57 @@ class TransportChooser:
         judges: Mapping[tuple[int, int], "ChangeJudge"],
         choices: dict[tuple[int, int], Choice],
     ) -> None:
-        """Keep what draws responding cells, and note how near draws come; none is ever chosen.
+        """Keep what draws responding cells, and choose again knowing how near cells come; no draw is ever chosen.
 
-        Where they come nearest, a part of the cells responded, and the direction back is chosen knowing that; and both
-        are chosen knowing how near the cells of every candidate come.
         Cancelled, or where that fails, choices stay as they are: not known is not false.
         """
-        told: dict[tuple[int, int], dict[str, Any]] = {}
         for direction, cells in self._cells.items():
             if self.pixel_maps is not None:
                 self.pixel_maps = self.pixel_maps.with_map(*direction, cells)
-            if direction not in judges or direction not in choices:
-                continue
+        pairs = dict.fromkeys((min(way), max(way)) for way in self._cells)
+        for pair in pairs:
+            ways = [way for way in (pair, pair[::-1]) if way in judges and way in choices]
             try:
-                told[direction] = judges[direction].judge_draws(cells, self.cancelled)
+                chosen = self._choose_by_cells(judges, ways)
             except CancellationError:
                 raise
             except Exception as error:  # noqa: BLE001 - what was chosen, after much work, is kept
                 left_out = "how near draws of responding cells come to real ones"
                 self.on_event(Message(f"failed ({error}): left out {left_out}", finding=True))
-        # what cells tell counts in both directions: in that of the draws, and in the one that undoes them
-        for direction in [way for way in choices if {way, way[::-1]} & set(told)]:
+                continue
+            for direction, choice in chosen.items():
+                choices[direction] = choice
+                self._keep_network(judges[direction], choice)
+
+    def _choose_by_cells(
+        self,
+        judges: Mapping[tuple[int, int], "ChangeJudge"],
+        ways: Sequence[tuple[int, int]],
+    ) -> dict[tuple[int, int], Choice]:
+        """Compare the cells of candidates, and of draws where there are any, and choose both ways between two classes.
+
+        Where draws come nearest, a part of the cells responded, and the direction back is chosen knowing that.
+        """
+        told: dict[tuple[int, int], dict[str, Any]] = {}
+        for direction in ways:
+            if direction in self._cells:
+                told[direction] = judges[direction].judge_draws(
+                    self._cells[direction], self.cancelled
+                )
+            else:
+                nuclei = self._cells[direction[::-1]].nuclei
+                judges[direction].compare_cells(nuclei, self.cancelled)
+        chosen = {}
+        for direction in ways:
+            _stop_if(self.cancelled)
             drawn_back = told.get(direction[::-1])
-            choices[direction] = judges[direction].choose(
+            choice = judges[direction].choose(
                 judges.get(direction[::-1]),
                 part_responded=drawn_back is not None and _are_nearest(drawn_back[CELLS]),
             )
-            self._keep_network(judges[direction], choices[direction])
-        for direction, found in told.items():
-            choice = choices[direction]
-            choices[direction] = replace(choice, scores={**(choice.scores or {}), **found})
+            scores = {**(choice.scores or {}), **told.get(direction, {})}
+            chosen[direction] = replace(choice, scores=scores)
+        return chosen
 
     def _keep_network(self, judge: "ChangeJudge", choice: Choice) -> None:
         """Keep the network that was chosen, or the nearer one where none was: a direction has room for one."""

@@ -404,10 +404,12 @@ LEFT = "difference left"
 LEFT_AT_MOST = "difference left at most"
 # And which share of it the change back leaves, where that is why a network that undoes it was taken.
 LEFT_BY_WAY_BACK = "difference left by the way back"
-# And whether a network was taken because it saw a part of the cells changed, of which the way back speaks.
+# Why the network was taken that learnt from draws of responding cells: the way back speaks of a part of the cells; its
+# cells are more like real ones than those of any other candidate that changes all; its images are the nearest.
+BY_DRAWS_FOR = "learnt from draws of responding cells"
 PART_RESPONDED = "taken because a part of the cells responded"
-# Where the way back does not: that its cells are surely more like real ones than those of a change of all cells.
-SHOWN_BY_CELLS = "its cells are more like real ones than those of any change of all cells"
+SHOWN_BY_CELLS = "its cells are more like real ones than those of every change of all cells"
+NEAREST_IMAGES = "its images are the nearest"
 Mass = Literal["full", "excess"]
 # And whether the cells of draws, of which a share responds, are surely more like real ones as a crowd than
 # those of any one change: classes that differ a little in all cells may have such a share too.
