@@ -337,6 +337,7 @@ class ChangeJudge:
         self.scores[name], self._frames[name], self._distances[name] = scores, frames, distance
         return False
 
+    @torch.no_grad()
     def compare_cells(
         self, nuclei: int, cancelled: Cancelled = never_cancelled
     ) -> Callable[[NDArray[Any]], NDArray[np.float64]]:

@@ -327,7 +327,10 @@ class ParametricMap:
 
 
 def _has_evidence(changes: Sequence[ChannelChange]) -> bool:
-    """Tell whether what changes has evidence, as all has that was found of more wells than one; of nothing, yes."""
+    """Tell whether what changes has evidence, as all has that was found of more wells than one.
+
+    Also where nothing changes: earlier files do not tell of how many wells nothing was found.
+    """
     return any(change.evidence for change in changes) or not any(change.terms for change in changes)
 
 
