@@ -14,10 +14,9 @@ tiles (its ends of the scale, inactive and active), leigh-ds-tt is taken as whol
 Printed for each network and direction, of test images that it calls by their class: the share whose class
 flips at the complete change, as exported; how many of these an outside judge (a plain network that nothing
 was chosen by) calls the target; p(target) before and after, median; what the judge and the network itself get
-right of the test images. *real alike*: of each image's five real images of the target, of validation and test
-wells, that are most like it in the locked channels (their means: mostly how many cells there are), the share that
-the network calls the target (of all, where nothing is locked): what a true change would flip, as far as these
-channels tell. What lies in FOLDER is not trained again. `--wells` takes that many wells of each
+right of the test images. *real alike*: of each changed image's five real images of the target, of validation and
+test wells, that are most like it in the mean of every channel (mostly how many cells there are, and how bright),
+the share that the network calls the target: what a true change would flip, as far as the means tell. What lies in FOLDER is not trained again. `--wells` takes that many wells of each
 class, `--no-pixel-maps` leaves out of the generator what takes longest to fit: transport of latents is left.
 `--change` makes another kind of change than the chosen one; nothing is trained again for it. `--choose-again`
 lets the generator in FOLDER, its maps as they are, choose by today's rule.
@@ -49,7 +48,6 @@ from napari_why.fitting.left_out import LeftOut
 from napari_why.model import Classifier
 from napari_why.networks import register_network, wrap
 from napari_why.networks.modules import Size
-from napari_why.networks.network import InvertibleNetwork
 from napari_why.networks.wrapped import WrappedNetwork
 from napari_why.training import TrainingOptions, examples_of
 from napari_why.transport.maps import ChangeKind
@@ -106,25 +104,23 @@ def own_module(
 class Judged:
     """One counterfactual: what the network said before and after, and the judge after.
 
-    ``alike`` is the share of real images of the target with the same in the locked channels that it calls so.
+    ``alike`` is the share of real images of the target as bright as the changed one that the network calls so.
     """
 
     valid: bool
     believed: bool
     before: float
     after: float
-    alike: float = float("nan")
+    alike: float
 
 
 class Alike:
-    """Real images of the target class: what is in their locked channels, and which the network calls by it."""
+    """Real images of the target class: the mean of every channel, and which the network calls by their class."""
 
     def __init__(
         self, classifier: Classifier, generator: Classifier, parts: list[Dataset], target: str
     ) -> None:
         self._generator = generator
-        assert isinstance(generator.network, InvertibleNetwork)
-        self._locked = list(generator.network.locked)
         images = [
             part.image(number)
             for part in parts
@@ -134,13 +130,11 @@ class Alike:
         self._called = np.array([classifier.predict(image).label == target for image in images])
 
     def _mean(self, image: Any) -> NDArray[np.float64]:
-        shown = self._generator.preprocessing(image)[self._locked]
-        return shown.mean((1, 2)).double().numpy()
+        shown = self._generator.prepare_pixels(np.asarray(image)[None])[0]
+        return shown.mean((1, 2)).double().cpu().numpy()
 
     def share(self, image: Any) -> float:
         """Return the share of the five that are most like an image that the network calls the target."""
-        if not self._locked:
-            return float(self._called.mean())
         distance = np.square(self._means - self._mean(image)).sum(1)
         return float(self._called[np.argsort(distance, kind="stable")[:MOST_ALIKE]].mean())
 
@@ -179,10 +173,7 @@ def main() -> None:
                 found = sources(classifier, test, direction[0], options.images, options.seed)
                 alike = Alike(classifier, generator, real, direction[1])
                 judged = [
-                    replace(
-                        change(classifier, generator, judge, image, direction[1], options.change),
-                        alike=alike.share(image),
-                    )
+                    change(classifier, generator, judge, alike, image, direction[1], options.change)
                     for image in found
                 ]
                 write(f"{named} {' to '.join(direction)} | {figures(judged)} |")
@@ -266,6 +257,7 @@ def change(
     classifier: Classifier,
     generator: Classifier,
     judge: Classifier,
+    alike: "Alike",
     image: Any,
     target: str,
     kind: str,
@@ -279,6 +271,7 @@ def change(
         classify_images(judge, last[None])[0].argmax() == judge.classes.index(target),
         float(made.probabilities[0, place]),
         float(made.special_probabilities["alpha1"][place]),
+        alike.share(last),
     )
 
 
